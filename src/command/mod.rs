@@ -1,0 +1,33 @@
+//! Commands: the table of rows, the checks before and the effects after, one file a family with its rows at the foot. Never sockets:
+//! replies go to a buffer, wishes to actors into `NodeState::requests`.
+
+mod client;
+mod context;
+mod error;
+mod execute;
+mod spec;
+mod state;
+mod stats;
+mod table;
+
+mod connection;
+mod expire;
+mod keys;
+mod replication;
+mod server;
+mod strings;
+mod transaction;
+
+pub use client::{Client, ClientFlags, Clients, Queued, ReplyMode, Slot};
+pub use context::Ctx;
+pub use error::{CmdResult, CommandError};
+pub use execute::execute;
+pub use spec::{Acl, Begin, Find, Flags, Handler, KeySpec, Propagate, Spec};
+pub use state::{Effects, Loading, NodeState, Request, SaveState};
+pub use stats::Stats;
+pub use table::CommandTable;
+
+/// Every row, family by family: the one list of commands.
+pub(crate) fn families() -> Vec<&'static [Spec]> {
+    vec![connection::ROWS, expire::ROWS, keys::ROWS, replication::ROWS, server::ROWS, strings::ROWS, transaction::ROWS]
+}

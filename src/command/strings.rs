@@ -1,0 +1,5 @@
+//! (family)
+
+use super::Spec;
+
+pub(super) const ROWS: &[Spec] = &[];

@@ -1,0 +1,40 @@
+//! The world outside: clock, randomness, network, disk and threads, each behind a trait, so that a simulated
+//! world can stand in for the real one. Nothing else in the crate names `SystemTime`, `tokio::net`, `std::fs`,
+//! `std::thread` or a random source. A leaf: imports nothing of the crate.
+
+mod clock;
+mod disk;
+mod net;
+mod random;
+mod spawn;
+
+use std::sync::Arc;
+
+pub use clock::{Clock, RealClock, thread_cpu_ns};
+pub use disk::{Disk, DiskFile, RealDisk};
+pub use net::{Addr, ListenAddr, Listener, Net, RealNet, Socket};
+pub use random::{Random, SeededRandom};
+pub use spawn::{Feed, RealSpawner, Spawner};
+
+/// Everything a node asks of the outside world. Cheap to clone; shared by all threads of a node.
+#[derive(Clone)]
+pub struct Env {
+    pub clock: Arc<dyn Clock>,
+    pub random: Arc<dyn Random>,
+    pub net: Arc<dyn Net>,
+    pub disk: Arc<dyn Disk>,
+    pub spawner: Arc<dyn Spawner>,
+}
+
+impl Env {
+    /// The machine's own clock, entropy, sockets, files and threads.
+    pub fn real() -> Env {
+        Env {
+            clock: Arc::new(RealClock::default()),
+            random: Arc::new(SeededRandom::from_entropy()),
+            net: Arc::new(RealNet),
+            disk: Arc::new(RealDisk),
+            spawner: Arc::new(RealSpawner),
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! The databases: table, entries, expiry, snapshots' capture, watched keys. Knows no clients, no wire, no clock but what it is told.
+
+mod db;
+mod digest;
+mod entry;
+mod snapshot;
+mod table;
+mod watch;
+
+pub use db::{Db, Keyspace, SetExpire};
+pub use entry::{Entry, Key, Kind, OwnedEntry, StrRef, ValueRef};
+pub use snapshot::{Chunk, Record, RecordValue, SnapshotId, SnapshotStep};
+pub use watch::Watches;
+
+/// The number of a database, 0 to `databases` - 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DbIndex(pub u32);
+
+/// Milliseconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnixMs(pub i64);

@@ -1,0 +1,81 @@
+//! The slave's end of a link: whom it follows and how far the link is.
+
+use super::{ReplId, ReplOffset};
+use crate::keyspace::DbIndex;
+
+/// What a node is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    Master,
+    Replica(Box<MasterLink>),
+}
+
+/// How far the link to the master is, as ROLE names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkState {
+    /// `connect`: waits for the next attempt.
+    Connect,
+    /// `connecting`
+    Connecting,
+    /// `handshake`
+    Handshake,
+    /// `sync`: the snapshot is on its way or being loaded.
+    Sync,
+    /// `connected`: follows the stream.
+    Connected,
+}
+
+impl LinkState {
+    pub fn name(self) -> &'static str {
+        match self {
+            LinkState::Connect => "connect",
+            LinkState::Connecting => "connecting",
+            LinkState::Handshake => "handshake",
+            LinkState::Sync => "sync",
+            LinkState::Connected => "connected",
+        }
+    }
+}
+
+/// The link of a slave, as INFO and ROLE show it. Kept by ReplicaClient; it lives with the node's state so that commands can read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MasterLink {
+    pub host: String,
+    pub port: u16,
+    pub state: LinkState,
+    /// Why the link went down last or a sync was refused.
+    pub last_error: Option<String>,
+    /// Unix ms of the last byte from the master.
+    pub last_io_ms: i64,
+    /// Unix ms since when the link is down; `None` while it is up.
+    pub down_since_ms: Option<i64>,
+    pub sync_read_bytes: u64,
+    pub sync_total_bytes: Option<u64>,
+    pub sync_last_io_ms: i64,
+    /// The database that the stream has selected, and the history it belongs to; kept for a partial resync.
+    pub stream_db: Option<DbIndex>,
+    /// The master's history and how much of it was applied; `None` when there is nothing to continue from.
+    pub cached: Option<(ReplId, ReplOffset)>,
+}
+
+impl MasterLink {
+    pub fn new(host: String, port: u16, now_ms: i64) -> Self {
+        MasterLink {
+            host,
+            port,
+            state: LinkState::Connect,
+            last_error: None,
+            last_io_ms: now_ms,
+            down_since_ms: Some(now_ms),
+            sync_read_bytes: 0,
+            sync_total_bytes: None,
+            sync_last_io_ms: now_ms,
+            stream_db: None,
+            cached: None,
+        }
+    }
+
+    pub fn is_up(&self) -> bool {
+        self.state == LinkState::Connected
+    }
+}

@@ -1,0 +1,12 @@
+//! The replication core, without I/O and actors: the stream with its numbering and backlog, the PSYNC decision, the state of both ends
+//! of a link, the words on the wire.
+
+mod id;
+mod link;
+mod replicas;
+mod stream;
+
+pub use id::{ReplId, ReplOffset, StreamPos};
+pub use link::{LinkState, MasterLink, Role};
+pub use replicas::{Replica, ReplicaState};
+pub use stream::{Backlog, PsyncDecision, PsyncRefusal, Stream};

@@ -1,0 +1,63 @@
+//! The master's end of a link: what is known of each slave.
+
+use super::ReplOffset;
+
+/// How far a slave is, as INFO names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplicaState {
+    /// Has said REPLCONF but not PSYNC: not a slave yet.
+    Handshake,
+    /// `wait_bgsave`: waits for a snapshot to start or to grow.
+    WaitSnapshot,
+    /// `send_bulk`: gets the snapshot.
+    SendBulk,
+    /// Has got the snapshot by `$EOF`; the stream waits for its first ACK. INFO shows `send_bulk`.
+    WaitAck,
+    /// `online`
+    Online,
+}
+
+impl ReplicaState {
+    pub fn info_name(self) -> &'static str {
+        match self {
+            ReplicaState::Handshake | ReplicaState::WaitSnapshot => "wait_bgsave",
+            ReplicaState::SendBulk | ReplicaState::WaitAck => "send_bulk",
+            ReplicaState::Online => "online",
+        }
+    }
+}
+
+/// What a slave has told by REPLCONF and PSYNC, and how far it is.
+#[derive(Clone, Debug)]
+pub struct Replica {
+    pub state: ReplicaState,
+    pub listening_port: u16,
+    pub announced_ip: Option<String>,
+    pub capa_eof: bool,
+    pub capa_psync2: bool,
+    /// Asked by SYNC: no FULLRESYNC line, no ACKs.
+    pub plain_sync: bool,
+    pub ack_offset: ReplOffset,
+    pub ack_ms: i64,
+    /// The next byte of the stream to send is the one after this.
+    pub sent: ReplOffset,
+    /// REPLCONF rdb-only etc. of newer peers are kept here as told.
+    pub version: Option<String>,
+}
+
+impl Default for Replica {
+    fn default() -> Self {
+        Replica {
+            state: ReplicaState::Handshake,
+            listening_port: 0,
+            announced_ip: None,
+            capa_eof: false,
+            capa_psync2: false,
+            plain_sync: false,
+            ack_offset: ReplOffset(0),
+            ack_ms: 0,
+            sent: ReplOffset(0),
+            version: None,
+        }
+    }
+}

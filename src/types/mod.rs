@@ -1,0 +1,4 @@
+//! Values: what a key can hold. No commands, no keys. So far: strings.
+
+pub mod glob;
+pub mod number;
