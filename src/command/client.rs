@@ -64,8 +64,8 @@ pub enum ReplyMode {
 pub struct Queued {
     pub bytes: Vec<u8>,
     pub ranges: Vec<ArgRange>,
-    /// (row, where its bytes start, range of its argument ranges)
-    pub commands: Vec<(&'static Spec, usize, std::ops::Range<usize>)>,
+    /// (row or subrow, number of the row, where its bytes start, range of its argument ranges)
+    pub commands: Vec<(&'static Spec, usize, usize, std::ops::Range<usize>)>,
 }
 
 /// One client.

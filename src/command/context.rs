@@ -1,7 +1,7 @@
 //! What a handler works with: the node's state, its client, its arguments, its reply.
 
 use super::client::Slot;
-use super::{Client, CommandError, NodeState, Spec};
+use super::{Client, CommandError, Effects, NodeState, Spec};
 use crate::keyspace::{DbIndex, Entry, Key, Kind, StrRef, UnixMs};
 use crate::replication::Role;
 use crate::resp::{Args, Reply, encode_command};
@@ -194,12 +194,9 @@ impl NodeState {
             self.stream.append(b"*1\r\n$4\r\nEXEC\r\n");
         }
         // The buffers are kept for the next unit.
-        let Effects { mut bytes, mut ends, .. } = effects;
+        let Effects { mut bytes, mut ends, depth } = effects;
         bytes.clear();
         ends.clear();
-        self.effects.bytes = bytes;
-        self.effects.ends = ends;
+        self.effects = Effects { bytes, ends, depth };
     }
 }
-
-use super::Effects;

@@ -1,10 +1,224 @@
-//! One command from its arguments to its reply and effects.
+//! One request from its arguments to its reply and effects: the checks before a command, the call, what goes into the stream after it.
 
-use super::{NodeState, Slot};
-use crate::resp::{Args, Reply};
+use super::context::Ctx;
+use super::{ClientFlags, CmdResult, CommandError, Flags, NodeState, Propagate, ReplyMode, Slot, Spec};
+use crate::replication::Role;
+use crate::resp::{Args, Reply, encode_command};
 
-/// Executes one request.
-pub fn execute(node: &mut NodeState, slot: Slot, args: Args<'_>, hint: Option<(usize, u64)>, out: &mut Reply) {
-    let _ = (node, slot, args, hint, out);
-    todo!()
+/// How a request went. Clients have their reply either way; a link whose stream has failed must stop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Executed {
+    Done,
+    Failed(CommandError),
+}
+
+/// Executes one request: `row` is the command's number in the node's table, if its name is known; `first_key_hash` the hash of its
+/// first key, if the caller has it already.
+pub fn execute(node: &mut NodeState, slot: Slot, args: Args<'_>, row: Option<usize>, first_key_hash: Option<u64>, out: &mut Reply) -> Executed {
+    let reply_from = out.buf.len();
+    let result = checked(node, slot, args, row, first_key_hash, out);
+    if let Err(error) = &result {
+        out.error(&error.0);
+    }
+    let Some(client) = node.clients.get_mut(slot) else { return Executed::Done };
+    client.commands += 1;
+    match client.reply_mode {
+        ReplyMode::On => {}
+        ReplyMode::Off => out.buf.truncate(reply_from),
+        // CLIENT REPLY SKIP itself says nothing, nor does the command after it.
+        ReplyMode::SkipNext => {
+            out.buf.truncate(reply_from);
+            client.reply_mode = ReplyMode::SkipThis;
+        }
+        ReplyMode::SkipThis => {
+            out.buf.truncate(reply_from);
+            client.reply_mode = ReplyMode::On;
+        }
+    }
+    match result {
+        Ok(()) => Executed::Done,
+        Err(error) => Executed::Failed(error),
+    }
+}
+
+fn checked(node: &mut NodeState, slot: Slot, args: Args<'_>, row: Option<usize>, first_key_hash: Option<u64>, out: &mut Reply) -> CmdResult {
+    let (row, spec) = match resolve(node, args, row) {
+        Ok(found) => found,
+        Err(error) => {
+            node.refuse(slot, None, &error);
+            return Err(error);
+        }
+    };
+    if let Err(error) = admit(node, slot, node.commands.rows[row], spec) {
+        node.refuse(slot, Some(row), &error);
+        return Err(error);
+    }
+    let client = node.clients.at_mut(slot);
+    if client.is(ClientFlags::MULTI) && !super::transaction::runs_inside_multi(spec) {
+        client.queued.push(spec, row, args);
+        out.simple("QUEUED");
+        return Ok(());
+    }
+    call(node, slot, row, spec, args, first_key_hash, out)
+}
+
+/// The row of a request, or of its subcommand, with a right number of arguments.
+fn resolve(node: &NodeState, args: Args<'_>, row: Option<usize>) -> Result<(usize, &'static Spec), CommandError> {
+    let Some(row) = row else { return Err(unknown(args)) };
+    let parent = node.commands.rows[row];
+    let mut spec = parent;
+    if !parent.subcommands.is_empty() && args.len() > 1 {
+        let given = args.at(1);
+        spec = parent
+            .subcommands
+            .iter()
+            .find(|sub| sub.name.as_bytes().eq_ignore_ascii_case(given))
+            .ok_or_else(|| CommandError::unknown_subcommand(given, parent.name))?;
+    }
+    if !spec.arity_fits(args.len()) {
+        return Err(CommandError::arity(&full_name(parent, spec)));
+    }
+    Ok((row, spec))
+}
+
+/// `client|list`, or `get`.
+pub fn full_name(parent: &Spec, spec: &Spec) -> String {
+    if std::ptr::eq(parent, spec) { spec.name.to_owned() } else { format!("{}|{}", parent.name, spec.name) }
+}
+
+fn unknown(args: Args<'_>) -> CommandError {
+    let cut = |arg: &[u8], max: usize| String::from_utf8_lossy(&arg[..arg.len().min(max)]).into_owned();
+    let mut beginning = String::new();
+    for arg in args.iter().skip(1) {
+        if beginning.len() >= 128 {
+            break;
+        }
+        beginning.push_str(&format!("'{}' ", cut(arg, 128 - beginning.len())));
+    }
+    CommandError(format!("ERR unknown command '{}', with args beginning with: {beginning}", cut(args.at(0), 128)).into())
+}
+
+/// Whether the client may run the command now. `parent` carries the flags that its subcommands share.
+fn admit(node: &NodeState, slot: Slot, parent: &'static Spec, spec: &'static Spec) -> CmdResult {
+    let client = node.clients.at(slot);
+    let flags = spec.flags;
+    if !client.is(ClientFlags::AUTHENTICATED) && !flags.contains(Flags::NO_AUTH) {
+        return Err("NOAUTH Authentication required.".into());
+    }
+    if client.is(ClientFlags::MASTER) {
+        return Ok(());
+    }
+    if client.is(ClientFlags::MULTI) && (flags | parent.flags).contains(Flags::NO_MULTI) {
+        return Err("ERR Command not allowed inside a transaction".into());
+    }
+    let is_write = flags.contains(Flags::WRITE);
+    if flags.contains(Flags::DENYOOM) && node.config.maxmemory > 0 && node.keyspace.allocated() as u64 > node.config.maxmemory {
+        return Err("OOM command not allowed when used memory > 'maxmemory'.".into());
+    }
+    if is_write {
+        admit_write(node)?;
+    }
+    if let Role::Replica(link) = &node.role
+        && !link.is_up()
+        && !node.config.replica_serve_stale_data
+        && !flags.contains(Flags::STALE)
+    {
+        return Err("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.".into());
+    }
+    if node.loading.as_ref().is_some_and(|loading| !loading.is_async) && !flags.contains(Flags::LOADING) {
+        return Err("LOADING Redis is loading the dataset in memory".into());
+    }
+    Ok(())
+}
+
+fn admit_write(node: &NodeState) -> CmdResult {
+    if !matches!(node.role, Role::Master) {
+        return match node.config.replica_read_only {
+            true => Err("READONLY You can't write against a read only replica.".into()),
+            false => Ok(()),
+        };
+    }
+    if node.config.stop_writes_on_bgsave_error && !node.save.last_bgsave_ok && !node.config.save.is_empty() {
+        return Err("MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk. Commands that may modify the data set are \
+                    disabled, because this instance is configured to report errors during writes if RDB snapshotting fails (stop-writes-on-bgsave-error option). \
+                    Please check the Redis logs for details about the RDB error."
+            .into());
+    }
+    let wanted = node.config.min_replicas_to_write as usize;
+    if wanted > 0 && node.config.min_replicas_max_lag > 0 && node.good_replicas() < wanted {
+        return Err("NOREPLICAS Not enough good replicas to write.".into());
+    }
+    Ok(())
+}
+
+/// Runs a handler and sees to its statistics and effects. EXEC calls it for each queued command.
+pub(super) fn call(
+    node: &mut NodeState,
+    slot: Slot,
+    row: usize,
+    spec: &'static Spec,
+    args: Args<'_>,
+    first_key_hash: Option<u64>,
+    out: &mut Reply,
+) -> CmdResult {
+    let client = node.clients.at_mut(slot);
+    let db = client.db;
+    client.last_command = Some(spec);
+    let parent = node.commands.rows[row];
+    if !std::ptr::eq(parent, spec) {
+        client.last_command = Some(parent);
+        client.last_subcommand = Some(spec);
+    } else {
+        client.last_subcommand = None;
+    }
+    let dirty = node.dirty;
+    let started_ns = node.env.clock.monotonic_ns();
+    node.effects.depth += 1;
+    let mut ctx = Ctx { node, slot, db, args, spec, out, first_key_hash, propagated: false };
+    let result = (spec.handler)(&mut ctx);
+    let propagated = ctx.propagated;
+    if spec.propagate == Propagate::Verbatim && !propagated && node.dirty != dirty {
+        node.add_effect(db, |bytes| {
+            let all: smallvec::SmallVec<[&[u8]; 16]> = args.iter().collect();
+            encode_command(bytes, &all);
+        });
+    }
+    node.effects.depth -= 1;
+    if node.effects.depth == 0 {
+        node.flush_effects();
+    }
+    let elapsed_ns = node.env.clock.monotonic_ns() - started_ns;
+    let stats = &mut node.commands.stats[row];
+    stats.calls += 1;
+    stats.ns += elapsed_ns;
+    node.stats.commands_processed += 1;
+    if let Err(error) = &result {
+        stats.failed += 1;
+        node.stats.count_error(&error.0);
+    }
+    result
+}
+
+impl NodeState {
+    /// A request was refused before it ran: an open MULTI can't be executed any more.
+    fn refuse(&mut self, slot: Slot, row: Option<usize>, error: &CommandError) {
+        if let Some(row) = row {
+            self.commands.stats[row].rejected += 1;
+        }
+        self.stats.count_error(&error.0);
+        let client = self.clients.at_mut(slot);
+        if client.is(ClientFlags::MULTI) {
+            client.flags |= ClientFlags::DIRTY_EXEC;
+        }
+    }
+
+    /// Slaves that are online and have acknowledged within `min-replicas-max-lag` seconds.
+    pub fn good_replicas(&self) -> usize {
+        let max_lag_ms = self.config.min_replicas_max_lag as i64 * 1000;
+        let now_ms = self.now_ms;
+        let good = |replica: &crate::replication::Replica| {
+            replica.state == crate::replication::ReplicaState::Online && now_ms - replica.ack_ms <= max_lag_ms
+        };
+        self.clients.replicas().into_iter().filter(|(_, _, replica)| good(replica)).count()
+    }
 }

@@ -21,11 +21,12 @@ mod transaction;
 pub use client::{Client, ClientFlags, Clients, Queued, ReplyMode, Slot};
 pub use context::Ctx;
 pub use error::{CmdResult, CommandError};
-pub use execute::execute;
+pub use execute::{Executed, execute, full_name};
 pub use spec::{Acl, Begin, Find, Flags, Handler, KeySpec, Propagate, Spec};
 pub use state::{Effects, Loading, NodeState, Request, SaveState};
 pub use stats::Stats;
 pub use table::CommandTable;
+pub(crate) use transaction::discard;
 
 /// Every row, family by family: the one list of commands.
 pub(crate) fn families() -> Vec<&'static [Spec]> {

@@ -8,7 +8,7 @@ use super::{Clients, CommandTable, Slot, Stats};
 use crate::config::Config;
 use crate::env::Env;
 use crate::keyspace::{DbIndex, Keyspace, Watches};
-use crate::replication::{Role, Stream};
+use crate::replication::{ReplId, Role, Stream};
 
 /// What a command asks of the actors; carried out when the turn ends, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,4 +104,86 @@ pub struct NodeState {
     pub active_expire: bool,
     /// True while a command of the master's stream is executed: nothing counts as expired, errors stop the link.
     pub applying_stream: bool,
+}
+
+impl NodeState {
+    /// A node with empty databases that listens nowhere and follows nobody yet.
+    pub fn new(env: Env, log: Logger, config: Config) -> Result<Self, String> {
+        let commands = CommandTable::new(&config.rename_command)?;
+        let now_us = env.clock.unix_us();
+        let now_ms = now_us / 1000;
+        Ok(NodeState {
+            commands,
+            keyspace: Keyspace::new(config.databases, env.random.next_u64()),
+            watches: Watches::default(),
+            clients: Clients::default(),
+            role: Role::Master,
+            stream: Stream::new(ReplId::random(&*env.random), config.repl_backlog_size),
+            stats: Stats::default(),
+            save: SaveState {
+                dirty_at_last_save: 0,
+                last_save_unix: now_ms / 1000,
+                last_bgsave_ok: true,
+                last_bgsave_seconds: -1,
+                bgsave_started_ms: None,
+                last_try_ms: 0,
+                scheduled: false,
+            },
+            loading: None,
+            effects: Effects::default(),
+            requests: Vec::new(),
+            written: Vec::new(),
+            dirty: 0,
+            now_ms,
+            now_us,
+            started_ms: now_ms,
+            run_id: env.random.hex(40),
+            tcp_port: config.port,
+            executable: String::new(),
+            active_expire: true,
+            applying_stream: false,
+            config_file: None,
+            env,
+            log,
+            config,
+        })
+    }
+
+    /// Reads the clock for the commands to come.
+    pub fn tick(&mut self) {
+        self.now_us = self.env.clock.unix_us();
+        self.now_ms = self.now_us / 1000;
+    }
+
+    /// A node for unit tests, with one client that is logged in: seeded, no log, default configuration.
+    #[cfg(test)]
+    pub fn for_tests() -> (Self, Slot) {
+        use super::{Client, ClientFlags};
+        use crate::env::{Addr, SeededRandom};
+        let env = Env { random: std::sync::Arc::new(SeededRandom::from_seed(7)), ..Env::real() };
+        let mut node = NodeState::new(env, Logger::root(slog::Discard, slog::o!()), Config::default()).expect("the default configuration is good");
+        let addr = Addr::Ip(([127, 0, 0, 1], 1).into());
+        let mut client = Client::new(node.clients.next_id(), addr.clone(), addr, -1, node.now_ms);
+        client.flags |= ClientFlags::AUTHENTICATED;
+        let slot = node.clients.insert(client);
+        (node, slot)
+    }
+
+    /// Executes one command in a unit test and returns its encoded reply.
+    #[cfg(test)]
+    pub fn run(&mut self, slot: Slot, args: &[&[u8]]) -> Vec<u8> {
+        use crate::resp::{ArgRange, Args, Reply};
+        let mut bytes = Vec::new();
+        let ranges: Vec<ArgRange> = args
+            .iter()
+            .map(|arg| {
+                bytes.extend_from_slice(arg);
+                ArgRange { start: (bytes.len() - arg.len()) as u32, len: arg.len() as u32 }
+            })
+            .collect();
+        let mut out = Reply::new(self.clients.at(slot).proto);
+        let row = self.commands.find(args[0]);
+        super::execute(self, slot, Args::new(&bytes, &ranges), row, None, &mut out);
+        out.buf
+    }
 }

@@ -41,3 +41,19 @@ pub struct CommandStats {
     pub rejected: u64,
     pub failed: u64,
 }
+
+/// How many different error codes are counted apart; a client can make codes up (by scripts), so there is a bound.
+const ERROR_CODES_MAX: usize = 128;
+
+impl Stats {
+    /// Counts an error reply under its code.
+    pub fn count_error(&mut self, text: &str) {
+        self.total_error_replies += 1;
+        let code = text.split(' ').next().unwrap_or("ERR");
+        if let Some(count) = self.errors.get_mut(code) {
+            *count += 1;
+        } else if self.errors.len() < ERROR_CODES_MAX {
+            self.errors.insert(code.to_owned(), 1);
+        }
+    }
+}
