@@ -1,11 +1,15 @@
 //! The replication core, without I/O and actors: the stream with its numbering and backlog, the PSYNC decision, the state of both ends
 //! of a link, the words on the wire.
 
+mod framing;
+mod handshake;
 mod id;
 mod link;
 mod replicas;
 mod stream;
 
+pub use framing::{Framed, SnapshotFraming};
+pub use handshake::{HandshakeOptions, LinkError, LinkEvent, ReplicaHandshake};
 pub use id::{ReplId, ReplOffset, StreamPos};
 pub use link::{LinkState, MasterLink, Role};
 pub use replicas::{Replica, ReplicaState};
