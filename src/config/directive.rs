@@ -1,5 +1,6 @@
 //! The directive table: one row a directive with name, aliases, type, bounds, default, and whether CONFIG SET may change it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// Every directive's value, typed. Sizes in bytes, times in the unit of the name.
@@ -65,7 +66,19 @@ pub struct Config {
     pub always_show_logo: bool,
     pub shutdown_timeout: u64,
     pub active_expire_effort: u32,
-    // H: the directive table's owner adds what else Redis's conf needs.
+    pub maxmemory_policy: EvictionPolicy,
+    pub maxmemory_samples: u32,
+    /// Bytes, or (negative) percent of `maxmemory`.
+    pub maxmemory_clients: i64,
+    pub lfu_log_factor: u32,
+    pub lfu_decay_time: u32,
+    /// Microseconds; negative: off.
+    pub slowlog_log_slower_than: i64,
+    pub slowlog_max_len: u64,
+    /// Milliseconds; 0: off.
+    pub latency_monitor_threshold: u64,
+    /// Directives of Redis and Valkey that we do not have yet, as their lines said them: CONFIG REWRITE does not lose them.
+    pub kept: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,8 +110,95 @@ pub struct OutputLimit {
     pub soft_seconds: u64,
 }
 
+/// `maxmemory-policy`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EvictionPolicy {
+    VolatileLru,
+    VolatileLfu,
+    VolatileRandom,
+    VolatileTtl,
+    AllkeysLru,
+    AllkeysLfu,
+    AllkeysRandom,
+    Noeviction,
+}
+
+const MB: u64 = 1024 * 1024;
+
+/// Redis 7.0's defaults.
 impl Default for Config {
     fn default() -> Self {
-        todo!()
+        Config {
+            bind: vec!["*".to_owned(), "-::*".to_owned()],
+            port: 6379,
+            unixsocket: None,
+            unixsocketperm: 0,
+            tcp_backlog: 511,
+            tcp_keepalive: 300,
+            timeout: 0,
+            maxclients: 10_000,
+            protected_mode: true,
+            requirepass: String::new(),
+            databases: 16,
+            dir: PathBuf::from("."),
+            dbfilename: "dump.rdb".to_owned(),
+            save: vec![(3600, 1), (300, 100), (60, 10_000)],
+            rdbcompression: true,
+            rdbchecksum: true,
+            stop_writes_on_bgsave_error: true,
+            loglevel: LogLevel::Notice,
+            logfile: String::new(),
+            log_format: LogFormat::Text,
+            syslog_enabled: false,
+            syslog_ident: "redis".to_owned(),
+            syslog_facility: "local0".to_owned(),
+            hz: 10,
+            proto_max_bulk_len: 512 * MB,
+            client_query_buffer_limit: 1024 * MB,
+            client_output_buffer_limit: [
+                OutputLimit { hard: 0, soft: 0, soft_seconds: 0 },
+                OutputLimit { hard: 256 * MB, soft: 64 * MB, soft_seconds: 60 },
+                OutputLimit { hard: 32 * MB, soft: 8 * MB, soft_seconds: 60 },
+            ],
+            slaveof: None,
+            masterauth: String::new(),
+            masteruser: String::new(),
+            replica_read_only: true,
+            replica_serve_stale_data: true,
+            replica_priority: 100,
+            replica_announce_ip: String::new(),
+            replica_announce_port: 0,
+            replica_announced: true,
+            repl_ping_replica_period: 10,
+            repl_timeout: 60,
+            repl_backlog_size: MB,
+            repl_backlog_ttl: 3600,
+            repl_diskless_sync: true,
+            repl_diskless_sync_delay: 5,
+            repl_disable_tcp_nodelay: false,
+            min_replicas_to_write: 0,
+            min_replicas_max_lag: 10,
+            maxmemory: 0,
+            maxmemory_policy: EvictionPolicy::Noeviction,
+            maxmemory_samples: 5,
+            maxmemory_clients: 0,
+            lfu_log_factor: 10,
+            lfu_decay_time: 1,
+            lazyfree_lazy_expire: false,
+            lazyfree_lazy_server_del: false,
+            lazyfree_lazy_user_del: false,
+            lazyfree_lazy_user_flush: false,
+            enable_debug_command: EnableWhere::No,
+            rename_command: Vec::new(),
+            daemonize: false,
+            pidfile: String::new(),
+            always_show_logo: false,
+            shutdown_timeout: 10,
+            active_expire_effort: 1,
+            slowlog_log_slower_than: 10_000,
+            slowlog_max_len: 128,
+            latency_monitor_threshold: 0,
+            kept: BTreeMap::new(),
+        }
     }
 }

@@ -3,4 +3,4 @@
 
 mod directive;
 
-pub use directive::Config;
+pub use directive::{Config, EnableWhere, EvictionPolicy, LogFormat, LogLevel, OutputLimit};

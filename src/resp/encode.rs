@@ -20,85 +20,153 @@ impl Reply {
         Reply { buf: Vec::new(), proto }
     }
     /// `+OK`
+    #[inline]
     pub fn ok(&mut self) {
-        self.simple("OK");
+        self.buf.extend_from_slice(b"+OK\r\n");
     }
     /// `+text`
     pub fn simple(&mut self, text: &str) {
-        let _ = text;
-        todo!()
+        self.line(b'+', text);
     }
     /// `-text`, where `text` begins with its code; CR and LF become spaces.
     pub fn error(&mut self, text: &str) {
-        let _ = text;
-        todo!()
+        self.line(b'-', text);
     }
     /// `:n`
+    #[inline]
     pub fn int(&mut self, n: i64) {
-        let _ = n;
-        todo!()
+        match u8::try_from(n) {
+            Ok(digit @ 0..=9) => self.buf.extend_from_slice(&[b':', b'0' + digit, b'\r', b'\n']),
+            _ => header(&mut self.buf, b':', n),
+        }
     }
     /// `$len` and the bytes
+    #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {
-        let _ = bytes;
-        todo!()
+        bulk(&mut self.buf, bytes);
     }
     /// An integer as a bulk string, as GET of an integer value.
+    #[inline]
     pub fn bulk_int(&mut self, n: i64) {
-        let _ = n;
-        todo!()
+        self.bulk(itoa::Buffer::new().format(n).as_bytes());
     }
     /// `$-1`, in RESP3 `_`
+    #[inline]
     pub fn null(&mut self) {
-        todo!()
+        let text: &[u8] = if self.is_resp3() { b"_\r\n" } else { b"$-1\r\n" };
+        self.buf.extend_from_slice(text);
     }
     /// `*-1`, in RESP3 `_`
     pub fn null_array(&mut self) {
-        todo!()
+        let text: &[u8] = if self.is_resp3() { b"_\r\n" } else { b"*-1\r\n" };
+        self.buf.extend_from_slice(text);
     }
     pub fn array(&mut self, len: usize) {
-        let _ = len;
-        todo!()
+        length(&mut self.buf, b'*', len);
     }
     /// RESP3 `%pairs`, RESP2 an array of twice as many.
     pub fn map(&mut self, pairs: usize) {
-        let _ = pairs;
-        todo!()
+        match self.proto {
+            Proto::Resp2 => self.array(pairs * 2),
+            Proto::Resp3 => length(&mut self.buf, b'%', pairs),
+        }
     }
     /// RESP3 `~len`, RESP2 an array.
     pub fn set(&mut self, len: usize) {
-        let _ = len;
-        todo!()
+        let kind = if self.is_resp3() { b'~' } else { b'*' };
+        length(&mut self.buf, kind, len);
     }
     /// RESP3 `>len`, RESP2 an array.
     pub fn push(&mut self, len: usize) {
-        let _ = len;
-        todo!()
+        let kind = if self.is_resp3() { b'>' } else { b'*' };
+        length(&mut self.buf, kind, len);
     }
-    /// RESP3 `,d`, RESP2 a bulk string; `inf`, `-inf`, `nan` spelled as in Redis; 17 significant digits, shortest that round-trips.
+    /// RESP3 `,d`, RESP2 a bulk string; `inf`, `-inf`, `nan` spelled as in Redis; the shortest digits that round-trip, as Redis does since 7.2.
     pub fn double(&mut self, d: f64) {
-        let _ = d;
-        todo!()
+        let text = crate::types::number::format_f64(d);
+        match self.proto {
+            Proto::Resp2 => self.bulk(text.as_bytes()),
+            Proto::Resp3 => self.line(b',', &text),
+        }
     }
     /// RESP3 `#t`/`#f`, RESP2 `:1`/`:0`
     pub fn bool(&mut self, b: bool) {
-        let _ = b;
-        todo!()
+        match self.proto {
+            Proto::Resp2 => self.int(i64::from(b)),
+            Proto::Resp3 => self.buf.extend_from_slice(if b { b"#t\r\n" } else { b"#f\r\n" }),
+        }
     }
     /// RESP3 `=len fmt:text` (fmt of three letters, "txt"), RESP2 a bulk string.
     pub fn verbatim(&mut self, format: &str, text: &[u8]) {
-        let _ = (format, text);
-        todo!()
+        assert_eq!(format.len(), 3, "a verbatim format has three letters");
+        if !self.is_resp3() {
+            return self.bulk(text);
+        }
+        length(&mut self.buf, b'=', text.len() + 4);
+        self.buf.extend_from_slice(format.as_bytes());
+        self.buf.push(b':');
+        self.buf.extend_from_slice(text);
+        self.buf.extend_from_slice(b"\r\n");
     }
     /// RESP3 `(digits`, RESP2 a bulk string.
     pub fn big_number(&mut self, digits: &str) {
-        let _ = digits;
-        todo!()
+        match self.proto {
+            Proto::Resp2 => self.bulk(digits.as_bytes()),
+            Proto::Resp3 => self.line(b'(', digits),
+        }
+    }
+
+    fn is_resp3(&self) -> bool {
+        self.proto == Proto::Resp3
+    }
+
+    /// A line can't hold a line end; Redis puts blanks there.
+    fn line(&mut self, kind: u8, text: &str) {
+        self.buf.reserve(text.len() + 3);
+        self.buf.push(kind);
+        let start = self.buf.len();
+        self.buf.extend_from_slice(text.as_bytes());
+        for byte in &mut self.buf[start..] {
+            if matches!(byte, b'\r' | b'\n') {
+                *byte = b' ';
+            }
+        }
+        self.buf.extend_from_slice(b"\r\n");
     }
 }
 
 /// Appends `*n $len arg ...` to `out`.
 pub fn encode_command(out: &mut Vec<u8>, args: &[&[u8]]) {
-    let _ = (out, args);
-    todo!()
+    length(out, b'*', args.len());
+    for arg in args {
+        bulk(out, arg);
+    }
+}
+
+#[inline]
+fn bulk(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.reserve(bytes.len() + 32);
+    length(out, b'$', bytes.len());
+    out.extend_from_slice(bytes);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// One or two digits, which is nearly every length there is, go out as one array.
+#[inline]
+fn length(out: &mut Vec<u8>, kind: u8, len: usize) {
+    let digit = |n: usize| b'0' + n as u8;
+    match len {
+        0..=9 => out.extend_from_slice(&[kind, digit(len), b'\r', b'\n']),
+        10..=99 => out.extend_from_slice(&[kind, digit(len / 10), digit(len % 10), b'\r', b'\n']),
+        _ => header(out, kind, len as i64),
+    }
+}
+
+fn header(out: &mut Vec<u8>, kind: u8, n: i64) {
+    let mut buffer = itoa::Buffer::new();
+    let digits = buffer.format(n).as_bytes();
+    out.reserve(digits.len() + 3);
+    out.push(kind);
+    out.extend_from_slice(digits);
+    out.extend_from_slice(b"\r\n");
 }

@@ -1,4 +1,6 @@
 //! Values: what a key can hold. No commands, no keys. So far: strings.
 
 pub mod glob;
+pub mod long_double;
 pub mod number;
+pub mod split;
