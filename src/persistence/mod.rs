@@ -1,1 +1,51 @@
+//! Snapshots as files: SAVE and BGSAVE write a temporary file that takes the place of the old one once it is whole and on disk; a spool holds
+//! a snapshot for slaves while it grows; a file is loaded at start. Uses `rdb` for the bytes and `env` for the disk; runs on whatever thread
+//! calls it.
+//!
+//! Invariant: a file under its final name is always a whole snapshot; a temporary one goes when its owner does.
 
+mod points;
+mod save;
+mod spool;
+mod temporary;
+
+use std::io;
+use std::ops::ControlFlow;
+use std::path::Path;
+
+pub use points::{Attempt, save_due};
+pub use save::{SaveError, SaveOptions, Saved, SnapshotFile, save};
+pub use spool::Spool;
+
+use crate::env::Disk;
+use crate::rdb::{self, LoadCause, LoadError, LoadOptions, Loaded, Progress, Summary};
+
+/// Loads a snapshot file; `None` if there is none. What follows the snapshot in the file is ignored, as in Redis.
+pub fn load_file(
+    disk: &dyn Disk,
+    path: &Path,
+    options: &LoadOptions,
+    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Option<Loaded>, LoadError> {
+    match disk.open(path) {
+        Ok(file) => rdb::load(file, options, progress).map(Some),
+        Err(error) => missing(error),
+    }
+}
+
+/// Reads a snapshot file without loading it; `None` if there is none.
+pub fn verify_file(
+    disk: &dyn Disk,
+    path: &Path,
+    options: &LoadOptions,
+    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
+) -> Result<Option<Summary>, LoadError> {
+    match disk.open(path) {
+        Ok(file) => rdb::verify(file, options, progress).map(Some),
+        Err(error) => missing(error),
+    }
+}
+
+fn missing<T>(error: io::Error) -> Result<Option<T>, LoadError> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(None) } else { Err(LoadError { offset: 0, cause: LoadCause::Io(error) }) }
+}

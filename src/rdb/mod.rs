@@ -1,1 +1,103 @@
+//! RDB: the snapshot format of Redis, as bytes. `Writer` encodes captured chunks, `Reader` parses any stream of bytes, `load` builds a
+//! `Keyspace` from it, `verify` reads it without building anything. Knows readers and writers of bytes only: no files, no sockets, no clock.
+//!
+//! Invariants: a length read from the input never sizes an allocation by itself; an error carries the offset of the byte at which the item
+//! that is wrong starts; the writer emits only what its version knows.
 
+mod checksum;
+mod error;
+mod load;
+pub mod lzf;
+mod reader;
+mod source;
+mod types;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::{LoadCause, LoadError};
+pub use load::{LoadOptions, Loaded, Progress, Summary, load, verify};
+pub use reader::{Item, Reader, Value};
+pub use types::Family;
+pub use writer::{Writer, WriterOptions};
+
+/// The Redis version that the node claims to be: in AUX `redis-ver`, INFO `redis_version`, HELLO.
+pub const REDIS_VERSION_CLAIMED: &str = "7.2.0";
+
+/// The newest version of the REDIS family that the reader takes.
+pub const VERSION_MAX: u32 = 12;
+/// The newest version of the VALKEY family that the reader takes.
+pub const VALKEY_VERSION_MAX: u32 = 81;
+/// The version written by default: the one that 6.2 loads.
+pub const VERSION_WRITTEN: u32 = 9;
+
+/// proto-max-bulk-len's default: no string is longer.
+pub const STRING_BYTES_MAX: u64 = 512 * 1024 * 1024;
+
+/// The bits of an entry's access information.
+const LRU_BITS: u32 = 0xFF_FFFF;
+
+/// What the 24 access bits of an entry mean, for the IDLE and FREQ opcodes. Follows `maxmemory-policy`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Access {
+    /// Neither written nor used when loading.
+    #[default]
+    Ignored,
+    /// The bits are seconds of the LRU clock, whose present value this is.
+    Lru { clock: u32 },
+    /// The bits are 16 bits of minutes, whose present value this is, and 8 bits of counter.
+    Lfu { minutes: u16 },
+}
+
+/// The AUX fields that mean something to a node. Unknown ones are skipped.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Aux {
+    pub redis_ver: Option<String>,
+    /// Seconds since the Unix epoch.
+    pub ctime: Option<i64>,
+    pub used_mem: Option<u64>,
+    /// The database that the stream has selected at the cut; -1 when none is.
+    pub repl_stream_db: Option<i64>,
+    pub repl_id: Option<String>,
+    pub repl_offset: Option<i64>,
+    /// The snapshot is the base of an append-only file.
+    pub aof_base: Option<bool>,
+}
+
+impl Aux {
+    /// The fields of a snapshot that this node writes; those of replication are added by its owner.
+    pub fn written_at(unix_seconds: i64, used_mem: u64) -> Aux {
+        Aux {
+            redis_ver: Some(REDIS_VERSION_CLAIMED.to_owned()),
+            ctime: Some(unix_seconds),
+            used_mem: Some(used_mem),
+            aof_base: Some(false),
+            ..Aux::default()
+        }
+    }
+}
+
+/// The bytes that introduce something other than a key.
+mod opcode {
+    pub const SLOT_INFO: u8 = 244;
+    pub const FUNCTION2: u8 = 245;
+    pub const FUNCTION_EARLY: u8 = 246;
+    pub const MODULE_AUX: u8 = 247;
+    pub const IDLE: u8 = 248;
+    pub const FREQ: u8 = 249;
+    pub const AUX: u8 = 250;
+    pub const RESIZEDB: u8 = 251;
+    pub const EXPIRETIME_MS: u8 = 252;
+    pub const EXPIRETIME: u8 = 253;
+    pub const SELECTDB: u8 = 254;
+    pub const EOF: u8 = 255;
+}
+
+/// The second halves of length bytes that announce a specially encoded string.
+mod encoding {
+    pub const INT8: u8 = 0xC0;
+    pub const INT16: u8 = 0xC1;
+    pub const INT32: u8 = 0xC2;
+    pub const LZF: u8 = 0xC3;
+}

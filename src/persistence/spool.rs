@@ -1,0 +1,91 @@
+//! A snapshot for slaves: a file that is read while it grows, and that goes when nobody needs it any more.
+
+use std::io;
+use std::path::Path;
+
+use super::temporary::Temporary;
+use crate::env::Env;
+use crate::keyspace::Chunk;
+use crate::rdb::{Aux, Writer, WriterOptions};
+
+/// The file is removed on drop.
+pub struct Spool {
+    state: State,
+    /// Bytes in the file.
+    len: u64,
+    keys: u64,
+}
+
+enum State {
+    Writing(Writer<Temporary>),
+    Written(Temporary),
+    /// A write has failed and the file is gone: what was in it is no snapshot.
+    Failed,
+}
+
+impl Spool {
+    /// Creates the file in `dir` and encodes the header.
+    pub fn create(env: &Env, dir: &Path, aux: &Aux, options: WriterOptions) -> io::Result<Self> {
+        let mut writer = Writer::new(Temporary::create(env, dir, false)?, options);
+        writer.header(aux)?;
+        writer.flush()?;
+        Ok(Spool { len: writer.bytes_out(), keys: 0, state: State::Writing(writer) })
+    }
+
+    /// Encodes a chunk; its last bytes may become readable only with the next one. After an error the spool is of no use.
+    pub fn push(&mut self, chunk: &Chunk) -> io::Result<()> {
+        let State::Writing(writer) = &mut self.state else { return Err(closed()) };
+        if let Err(error) = writer.chunk(chunk) {
+            self.state = State::Failed;
+            return Err(error);
+        }
+        self.len = writer.bytes_out();
+        self.keys = writer.keys();
+        Ok(())
+    }
+
+    /// Ends the snapshot. All its bytes are readable from now on; nothing is synced, since the file never outlives its owner.
+    pub fn finish(&mut self) -> io::Result<u64> {
+        let State::Writing(writer) = std::mem::replace(&mut self.state, State::Failed) else { return Err(closed()) };
+        let (file, bytes) = writer.finish()?;
+        self.state = State::Written(file);
+        self.len = bytes;
+        Ok(bytes)
+    }
+
+    pub fn is_finished(&self) -> bool {
+        matches!(self.state, State::Written(_))
+    }
+
+    /// Bytes that `read_at` can give now: the snapshot's length once it is finished.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Keys encoded so far.
+    pub fn keys(&self) -> u64 {
+        self.keys
+    }
+
+    /// Fills `buf` with what there is from `offset` on; 0 when there is nothing yet, or at the end.
+    pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let file = match &self.state {
+            State::Writing(writer) => writer.get_ref(),
+            State::Written(file) => file,
+            State::Failed => return Err(closed()),
+        };
+        let there = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX).min(buf.len());
+        if there == 0 { Ok(0) } else { file.read_at(offset, &mut buf[..there]) }
+    }
+
+    /// Gives up a snapshot that nobody waits for any more.
+    pub fn discard(self) {}
+}
+
+fn closed() -> io::Error {
+    io::Error::other("the snapshot takes no more data")
+}

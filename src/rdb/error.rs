@@ -1,0 +1,43 @@
+//! Why a snapshot can't be loaded, and at which byte.
+
+use std::io;
+
+/// A refused snapshot. Nothing of it has been kept.
+#[derive(Debug, thiserror::Error)]
+#[error("{cause} (at byte {offset})")]
+pub struct LoadError {
+    /// Where the item starts that could not be read; for the end of input, where the bytes stop.
+    pub offset: u64,
+    #[source]
+    pub cause: LoadCause,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LoadCause {
+    #[error("this is not an RDB file: wrong magic")]
+    BadMagic,
+    #[error("can't handle RDB format version {found}: the newest one known is {max}")]
+    Version { found: u32, max: u32 },
+    #[error("wrong checksum: the file says {found:016x}, its bytes give {computed:016x}")]
+    Checksum { found: u64, computed: u64 },
+    #[error("unexpected end of the RDB")]
+    Eof,
+    #[error("can't load {name}: not built yet")]
+    UnsupportedType { name: String },
+    #[error("corrupt RDB: {0}")]
+    Corrupt(&'static str),
+    #[error("the RDB has data in database {found}, and there are only {databases} here")]
+    DatabaseOutOfRange { found: u64, databases: u32 },
+    #[error("the RDB has a key twice")]
+    DuplicateKey,
+    #[error("loading was stopped")]
+    Stopped,
+    #[error("can't read the RDB: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl LoadCause {
+    pub(super) fn at(self, offset: u64) -> LoadError {
+        LoadError { offset, cause: self }
+    }
+}

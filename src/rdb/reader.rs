@@ -1,0 +1,281 @@
+//! The parser: an incremental pass over a stream of bytes, item by item, with a buffer of its own and a count of the bytes consumed.
+//!
+//! Short strings are handed out in place. Long ones gather in a scratch buffer that grows as their bytes arrive, so a length that lies costs
+//! nothing. The reader asks for more input only when what it has does not do, so it never waits for bytes behind the end.
+
+use std::io::Read;
+
+use super::error::{LoadCause, LoadError};
+use super::source::{BUFFER_BYTES, Source};
+use super::types::{self, Family};
+use super::{STRING_BYTES_MAX, VALKEY_VERSION_MAX, VERSION_MAX, encoding, lzf, opcode};
+use crate::keyspace::UnixMs;
+
+/// Versions from this one on end in a checksum.
+const CHECKSUM_SINCE: u32 = 5;
+/// A string up to this long stays in the buffer.
+const IN_PLACE_MAX: u64 = (BUFFER_BYTES / 2) as u64;
+
+/// A string value as it stands in the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value<'a> {
+    Int(i64),
+    Bytes(&'a [u8]),
+}
+
+/// What comes next in a snapshot.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Item<'a> {
+    Aux {
+        name: &'a [u8],
+        value: &'a [u8],
+    },
+    Key {
+        db: u64,
+        key: &'a [u8],
+        expire: Option<UnixMs>,
+        idle: Option<u64>,
+        freq: Option<u8>,
+        value: Value<'a>,
+    },
+    /// The end; the checksum was right, or there is none.
+    End,
+}
+
+/// Where a string that has just been read lies.
+enum At {
+    Int(i64),
+    Buffered(usize),
+    Scratch,
+}
+
+pub struct Reader<R> {
+    source: Source<R>,
+    family: Family,
+    version: u32,
+    check: bool,
+    string_max: u64,
+    db: u64,
+    key: Vec<u8>,
+    packed: Vec<u8>,
+    scratch: Vec<u8>,
+}
+
+impl<R: Read> Reader<R> {
+    /// Reads magic and version.
+    pub fn new(inner: R) -> Result<Self, LoadError> {
+        let mut source = Source::new(inner);
+        let magic = source.take(9)?;
+        let (family, digits, max) = match magic {
+            [b'R', b'E', b'D', b'I', b'S', digits @ ..] => (Family::Redis, digits, VERSION_MAX),
+            [b'V', b'A', b'L', b'K', b'E', b'Y', digits @ ..] => (Family::Valkey, digits, VALKEY_VERSION_MAX),
+            _ => return Err(LoadCause::BadMagic.at(0)),
+        };
+        if !digits.iter().all(u8::is_ascii_digit) {
+            return Err(LoadCause::BadMagic.at(0));
+        }
+        let version = digits.iter().fold(0, |version, digit| version * 10 + u32::from(digit - b'0'));
+        let known = match family {
+            Family::Redis => 1..=max,
+            Family::Valkey => 80..=max,
+        };
+        if !known.contains(&version) {
+            return Err(LoadCause::Version { found: version, max }.at(0));
+        }
+        let string_max = STRING_BYTES_MAX;
+        let (key, packed, scratch) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Reader { source, family, version, check: true, string_max, db: 0, key, packed, scratch })
+    }
+
+    /// Does not compare the checksum (`rdbchecksum no`).
+    pub fn ignore_checksum(&mut self) {
+        self.check = false;
+    }
+
+    /// Refuses strings above `bytes`.
+    pub fn limit_strings(&mut self, bytes: u64) {
+        self.string_max = bytes;
+    }
+
+    pub fn family(&self) -> Family {
+        self.family
+    }
+
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// Bytes consumed so far.
+    pub fn offset(&self) -> u64 {
+        self.source.offset()
+    }
+
+    /// Bytes taken from the input that lie behind `offset`: after the end, what follows the snapshot.
+    pub fn unread(&self) -> &[u8] {
+        self.source.unread()
+    }
+
+    /// Bytes allocated beside the buffer.
+    #[cfg(test)]
+    pub fn allocated(&self) -> usize {
+        self.key.capacity() + self.packed.capacity() + self.scratch.capacity()
+    }
+
+    /// The next item. After `End` there is none: do not ask.
+    pub fn next_item(&mut self) -> Result<Item<'_>, LoadError> {
+        let (mut expire, mut idle, mut freq) = (None, None, None);
+        loop {
+            let opcode_at = self.source.offset();
+            match self.source.byte()? {
+                opcode::AUX => return self.aux(),
+                opcode::SELECTDB => self.db = self.plain_length()?,
+                opcode::RESIZEDB => self.skip_lengths(2)?,
+                opcode::SLOT_INFO => self.skip_lengths(3)?,
+                opcode::EXPIRETIME => expire = Some(UnixMs(i64::from(i32::from_le_bytes(self.source.array()?)) * 1000)),
+                opcode::EXPIRETIME_MS => expire = Some(UnixMs(i64::from_le_bytes(self.source.array()?))),
+                opcode::IDLE => idle = Some(self.plain_length()?),
+                opcode::FREQ => freq = Some(self.source.byte()?),
+                opcode::EOF => return self.end(),
+                types::STRING => {
+                    let at = self.string()?;
+                    self.keep_as_key(at);
+                    let at = self.string()?;
+                    let value = match at {
+                        At::Int(number) => Value::Int(number),
+                        At::Buffered(len) => Value::Bytes(self.source.before(len)),
+                        At::Scratch => Value::Bytes(&self.scratch),
+                    };
+                    return Ok(Item::Key { db: self.db, key: &self.key, expire, idle, freq, value });
+                }
+                other => return Err(self.refused(other).at(opcode_at)),
+            }
+        }
+    }
+
+    fn refused(&self, number: u8) -> LoadCause {
+        let name = match (self.family, number) {
+            (_, opcode::FUNCTION2) => Some("a library of functions (opcode 245)".to_owned()),
+            (_, opcode::FUNCTION_EARLY) => Some("a library of functions of a pre-release (opcode 246)".to_owned()),
+            (_, opcode::MODULE_AUX) => Some("data of a module (opcode 247)".to_owned()),
+            (Family::Valkey, 243) => Some("slots being imported (opcode 243)".to_owned()),
+            (family, number) => types::refused_name(family, number),
+        };
+        match name {
+            Some(name) => LoadCause::UnsupportedType { name },
+            None => LoadCause::Corrupt("unknown opcode or object type"),
+        }
+    }
+
+    fn aux(&mut self) -> Result<Item<'_>, LoadError> {
+        let at = self.string()?;
+        self.keep_as_key(at);
+        match self.string()? {
+            At::Int(number) => {
+                self.scratch.clear();
+                self.scratch.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+            }
+            At::Buffered(len) => {
+                self.scratch.clear();
+                self.scratch.extend_from_slice(self.source.before(len));
+            }
+            At::Scratch => {}
+        }
+        Ok(Item::Aux { name: &self.key, value: &self.scratch })
+    }
+
+    fn end(&mut self) -> Result<Item<'_>, LoadError> {
+        if self.version < CHECKSUM_SINCE {
+            return Ok(Item::End);
+        }
+        let computed = self.source.checksum();
+        let at = self.source.offset();
+        let found = u64::from_le_bytes(self.source.array()?);
+        if self.check && found != 0 && found != computed {
+            return Err(LoadCause::Checksum { found, computed }.at(at));
+        }
+        Ok(Item::End)
+    }
+
+    fn keep_as_key(&mut self, at: At) {
+        if let At::Scratch = at {
+            std::mem::swap(&mut self.key, &mut self.scratch);
+            return;
+        }
+        self.key.clear();
+        match at {
+            At::Int(number) => self.key.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
+            At::Buffered(len) => self.key.extend_from_slice(self.source.before(len)),
+            At::Scratch => unreachable!("swapped above"),
+        }
+    }
+
+    /// A length whose first byte is `first`, unless that byte announces an encoding.
+    fn length_from(&mut self, first: u8) -> Result<Option<u64>, LoadError> {
+        Ok(Some(match first >> 6 {
+            0 => u64::from(first),
+            1 => u64::from(first & 0x3F) << 8 | u64::from(self.source.byte()?),
+            2 => match first {
+                0x80 => u64::from(u32::from_be_bytes(self.source.array()?)),
+                0x81 => u64::from_be_bytes(self.source.array()?),
+                _ => return Err(LoadCause::Corrupt("unknown form of length").at(self.source.offset() - 1)),
+            },
+            _ => return Ok(None),
+        }))
+    }
+
+    /// A length where no encoding may stand.
+    fn plain_length(&mut self) -> Result<u64, LoadError> {
+        let at = self.source.offset();
+        let first = self.source.byte()?;
+        self.length_from(first)?.ok_or_else(|| LoadCause::Corrupt("an encoding in the place of a length").at(at))
+    }
+
+    /// Hints are read and not believed: nothing is allocated by them.
+    fn skip_lengths(&mut self, count: usize) -> Result<(), LoadError> {
+        for _ in 0..count {
+            self.plain_length()?;
+        }
+        Ok(())
+    }
+
+    /// Reads a string. What it returns holds until more is read.
+    fn string(&mut self) -> Result<At, LoadError> {
+        let at = self.source.offset();
+        let first = self.source.byte()?;
+        if let Some(len) = self.length_from(first)? {
+            self.bounded(len, at)?;
+            if len <= IN_PLACE_MAX {
+                self.source.take(len as usize)?;
+                return Ok(At::Buffered(len as usize));
+            }
+            self.source.gather(len, &mut self.scratch)?;
+            return Ok(At::Scratch);
+        }
+        match first {
+            encoding::INT8 => Ok(At::Int(i64::from(self.source.byte()? as i8))),
+            encoding::INT16 => Ok(At::Int(i64::from(i16::from_le_bytes(self.source.array()?)))),
+            encoding::INT32 => Ok(At::Int(i64::from(i32::from_le_bytes(self.source.array()?)))),
+            encoding::LZF => self.unpacked(at),
+            _ => Err(LoadCause::Corrupt("unknown encoding of a string").at(at)),
+        }
+    }
+
+    fn bounded(&self, len: u64, at: u64) -> Result<(), LoadError> {
+        if len > self.string_max { Err(LoadCause::Corrupt("a string above the allowed length").at(at)) } else { Ok(()) }
+    }
+
+    fn unpacked(&mut self, at: u64) -> Result<At, LoadError> {
+        let packed_len = self.plain_length()?;
+        let raw_len = self.plain_length()?;
+        self.bounded(packed_len, at)?;
+        self.bounded(raw_len, at)?;
+        let packed = if packed_len <= IN_PLACE_MAX {
+            self.source.take(packed_len as usize)?
+        } else {
+            self.source.gather(packed_len, &mut self.packed)?;
+            &self.packed
+        };
+        lzf::decompress(packed, raw_len, &mut self.scratch).map_err(|_| LoadCause::Corrupt("a compressed string is damaged").at(at))?;
+        Ok(At::Scratch)
+    }
+}
