@@ -12,3 +12,6 @@ pub mod resp;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod types;
+
+/// The version that clients, Sentinel and RDB's `redis-ver` are told: they decide by it what the server can do. 7.2 has what we have.
+pub const REDIS_VERSION_CLAIMED: &str = "7.2.4";

@@ -1,7 +1,7 @@
 //! CLIENT: names, modes, waking; CLIENT LIST and KILL are in `client_list`. PAUSE and TRACKING are absent: nothing here could honour them.
 
 use super::client_list::{info, kill, list};
-use super::help::{container, help, unknown_or_arity};
+use super::help::{container, help};
 use super::{Acl, Client, ClientFlags, CmdResult, CommandError, Ctx, Flags, ReplyMode, Spec};
 
 /// Names are seen in space-separated lists, so they hold printable characters other than the space.
@@ -163,40 +163,53 @@ const HELP: &[&str] = &[
 const ANYONE: Flags = Flags::NOSCRIPT.union(Flags::LOADING).union(Flags::STALE);
 const OPERATOR: Flags = Flags::ADMIN.union(ANYONE);
 
-
 const CLIENT_ROWS: &[Spec] = &[
-    Spec::new("getname", 2, ANYONE, getname)
-        .acl(Acl::CONNECTION)
-        .docs("connection", "2.6.9", "O(1)", "Returns the name of the connection."),
-    Spec::new("getredir", 2, ANYONE, getredir)
-        .acl(Acl::CONNECTION)
-        .docs("connection", "6.0.0", "O(1)", "Returns the client ID to which the connection's tracking notifications are redirected."),
-    Spec::new("help", 2, Flags::LOADING.union(Flags::STALE), client_help)
-        .acl(Acl::CONNECTION)
-        .docs("connection", "5.0.0", "O(1)", "Returns helpful text about the different subcommands."),
-    Spec::new("id", 2, ANYONE, id)
-        .acl(Acl::CONNECTION)
-        .docs("connection", "5.0.0", "O(1)", "Returns the unique client ID of the connection."),
+    Spec::new("getname", 2, ANYONE, getname).acl(Acl::CONNECTION).docs("connection", "2.6.9", "O(1)", "Returns the name of the connection."),
+    Spec::new("getredir", 2, ANYONE, getredir).acl(Acl::CONNECTION).docs(
+        "connection",
+        "6.0.0",
+        "O(1)",
+        "Returns the client ID to which the connection's tracking notifications are redirected.",
+    ),
+    Spec::new("help", 2, Flags::LOADING.union(Flags::STALE), client_help).acl(Acl::CONNECTION).docs(
+        "connection",
+        "5.0.0",
+        "O(1)",
+        "Returns helpful text about the different subcommands.",
+    ),
+    Spec::new("id", 2, ANYONE, id).acl(Acl::CONNECTION).docs("connection", "5.0.0", "O(1)", "Returns the unique client ID of the connection."),
     Spec::new("info", 2, ANYONE, info)
         .acl(Acl::CONNECTION)
         .docs("connection", "6.2.0", "O(1)", "Returns information about the connection.")
         .tips(&["nondeterministic_output"]),
-    Spec::new("kill", -3, OPERATOR, kill)
-        .acl(Acl::CONNECTION)
-        .docs("connection", "2.4.0", "O(N) where N is the number of client connections", "Terminates open connections."),
+    Spec::new("kill", -3, OPERATOR, kill).acl(Acl::CONNECTION).docs(
+        "connection",
+        "2.4.0",
+        "O(N) where N is the number of client connections",
+        "Terminates open connections.",
+    ),
     Spec::new("list", -2, OPERATOR, list)
         .acl(Acl::CONNECTION)
         .docs("connection", "2.4.0", "O(N) where N is the number of client connections", "Lists open connections.")
         .tips(&["nondeterministic_output"]),
-    Spec::new("no-evict", 3, OPERATOR, no_evict)
-        .acl(Acl::CONNECTION)
-        .docs("connection", "7.0.0", "O(1)", "Sets the client eviction mode of the connection."),
-    Spec::new("no-touch", 3, ANYONE, no_touch)
-        .acl(Acl::CONNECTION)
-        .docs("connection", "7.2.0", "O(1)", "Controls whether commands sent by the client affect the LRU/LFU of accessed keys."),
-    Spec::new("reply", 3, ANYONE, reply)
-        .acl(Acl::CONNECTION)
-        .docs("connection", "3.2.0", "O(1)", "Instructs the server whether to reply to commands."),
+    Spec::new("no-evict", 3, OPERATOR, no_evict).acl(Acl::CONNECTION).docs(
+        "connection",
+        "7.0.0",
+        "O(1)",
+        "Sets the client eviction mode of the connection.",
+    ),
+    Spec::new("no-touch", 3, ANYONE, no_touch).acl(Acl::CONNECTION).docs(
+        "connection",
+        "7.2.0",
+        "O(1)",
+        "Controls whether commands sent by the client affect the LRU/LFU of accessed keys.",
+    ),
+    Spec::new("reply", 3, ANYONE, reply).acl(Acl::CONNECTION).docs(
+        "connection",
+        "3.2.0",
+        "O(1)",
+        "Instructs the server whether to reply to commands.",
+    ),
     Spec::new("setinfo", 4, ANYONE, setinfo)
         .acl(Acl::CONNECTION)
         .docs("connection", "7.2.0", "O(1)", "Sets information specific to the client or connection.")
@@ -205,13 +218,14 @@ const CLIENT_ROWS: &[Spec] = &[
         .acl(Acl::CONNECTION)
         .docs("connection", "2.6.9", "O(1)", "Sets the connection name.")
         .tips(&["request_policy:all_nodes", "response_policy:all_succeeded"]),
-    Spec::new("trackinginfo", 2, ANYONE, trackinginfo)
-        .acl(Acl::CONNECTION)
-        .docs("connection", "6.2.0", "O(1)", "Returns information about server-assisted client-side caching for the connection."),
+    Spec::new("trackinginfo", 2, ANYONE, trackinginfo).acl(Acl::CONNECTION).docs(
+        "connection",
+        "6.2.0",
+        "O(1)",
+        "Returns information about server-assisted client-side caching for the connection.",
+    ),
 ];
 
-pub(super) const ROWS: &[Spec] = &[
-    Spec::new("client", -2, Flags::empty(), container)
-        .docs("connection", "2.4.0", "Depends on subcommand.", "A container for client connection commands.")
-        .subcommands(CLIENT_ROWS),
-];
+pub(super) const ROWS: &[Spec] = &[Spec::new("client", -2, Flags::empty(), container)
+    .docs("connection", "2.4.0", "Depends on subcommand.", "A container for client connection commands.")
+    .subcommands(CLIENT_ROWS)];

@@ -222,12 +222,10 @@ fn positive(text: &[u8]) -> Option<u64> {
 pub(super) fn kill(ctx: &mut Ctx<'_>) -> CmdResult {
     // The old form, `CLIENT KILL ip:port`, kills the caller too if that is its address.
     let old_form = ctx.args.len() == 3;
-    let filter = if old_form {
-        Filter { addr: Some(String::from_utf8_lossy(ctx.args.at(2)).into_owned()), ..Filter::default() }
-    } else {
-        Filter::parse(ctx)?
-    };
-    let meant: Vec<Slot> = by_age(ctx.node).into_iter().filter(|(slot, client)| filter.means(ctx.node, *slot, client)).map(|(slot, _)| slot).collect();
+    let filter =
+        if old_form { Filter { addr: Some(String::from_utf8_lossy(ctx.args.at(2)).into_owned()), ..Filter::default() } } else { Filter::parse(ctx)? };
+    let meant: Vec<Slot> =
+        by_age(ctx.node).into_iter().filter(|(slot, client)| filter.means(ctx.node, *slot, client)).map(|(slot, _)| slot).collect();
     for slot in &meant {
         let client = ctx.node.clients.at_mut(*slot);
         if *slot == ctx.slot {

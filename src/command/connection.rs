@@ -90,7 +90,9 @@ fn auth(ctx: &mut Ctx<'_>) -> CmdResult {
     let args = ctx.args;
     match args.len() {
         2 if ctx.node.config.requirepass.is_empty() => {
-            return Err("ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?".into());
+            return Err(
+                "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?".into(),
+            );
         }
         2 => log_in(ctx, b"default", args.at(1))?,
         3 => log_in(ctx, args.at(1), args.at(2))?,
@@ -171,33 +173,25 @@ fn describe_server(ctx: &mut Ctx<'_>) {
     out.array(0);
 }
 
-const LOGIN: Flags =
-    Flags::NOSCRIPT.union(Flags::LOADING).union(Flags::STALE).union(Flags::FAST).union(Flags::NO_AUTH).union(Flags::ALLOW_BUSY);
+const LOGIN: Flags = Flags::NOSCRIPT.union(Flags::LOADING).union(Flags::STALE).union(Flags::FAST).union(Flags::NO_AUTH).union(Flags::ALLOW_BUSY);
 const ANY_TIME_FAST: Flags = Flags::LOADING.union(Flags::STALE).union(Flags::FAST);
 
 pub(super) const ROWS: &[Spec] = &[
-    Spec::new("auth", -2, LOGIN, auth)
-        .acl(Acl::CONNECTION)
-        .docs("connection", "1.0.0", "O(N) where N is the number of passwords defined for the user", "Authenticates the connection."),
-    Spec::new("echo", 2, ANY_TIME_FAST, echo)
-        .acl(Acl::CONNECTION)
-        .docs("connection", "1.0.0", "O(1)", "Returns the given string."),
-    Spec::new("hello", -1, LOGIN, hello)
-        .acl(Acl::CONNECTION)
-        .docs("connection", "6.0.0", "O(1)", "Handshakes with the Redis server."),
+    Spec::new("auth", -2, LOGIN, auth).acl(Acl::CONNECTION).docs(
+        "connection",
+        "1.0.0",
+        "O(N) where N is the number of passwords defined for the user",
+        "Authenticates the connection.",
+    ),
+    Spec::new("echo", 2, ANY_TIME_FAST, echo).acl(Acl::CONNECTION).docs("connection", "1.0.0", "O(1)", "Returns the given string."),
+    Spec::new("hello", -1, LOGIN, hello).acl(Acl::CONNECTION).docs("connection", "6.0.0", "O(1)", "Handshakes with the Redis server."),
     Spec::new("ping", -1, Flags::FAST, ping)
         .acl(Acl::CONNECTION)
         .docs("connection", "1.0.0", "O(1)", "Returns the server's liveliness response.")
         .tips(&["request_policy:all_shards", "response_policy:all_succeeded"]),
-    Spec::new("quit", -1, LOGIN, quit)
-        .acl(Acl::CONNECTION)
-        .docs("connection", "1.0.0", "O(1)", "Closes the connection."),
-    Spec::new("reset", 1, LOGIN, reset)
-        .acl(Acl::CONNECTION)
-        .docs("connection", "6.2.0", "O(1)", "Resets the connection."),
-    Spec::new("select", 2, ANY_TIME_FAST, select)
-        .acl(Acl::CONNECTION)
-        .docs("connection", "1.0.0", "O(1)", "Changes the selected database."),
+    Spec::new("quit", -1, LOGIN, quit).acl(Acl::CONNECTION).docs("connection", "1.0.0", "O(1)", "Closes the connection."),
+    Spec::new("reset", 1, LOGIN, reset).acl(Acl::CONNECTION).docs("connection", "6.2.0", "O(1)", "Resets the connection."),
+    Spec::new("select", 2, ANY_TIME_FAST, select).acl(Acl::CONNECTION).docs("connection", "1.0.0", "O(1)", "Changes the selected database."),
 ];
 
 #[cfg(test)]

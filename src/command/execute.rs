@@ -49,8 +49,13 @@ fn checked(node: &mut NodeState, slot: Slot, args: Args<'_>, row: Option<usize>,
             return Err(error);
         }
     };
-    if let Err(error) = admit(node, slot, node.commands.rows[row], spec) {
-        node.refuse(slot, Some(row), &error);
+    let parent = node.commands.rows[row];
+    let admitted = match spec.arity_fits(args.len()) {
+        true => admit(node, slot, parent, spec),
+        false => Err(CommandError::arity(&full_name(parent, spec))),
+    };
+    if let Err(error) = admitted {
+        node.refuse(slot, Some((row, spec)), &error);
         return Err(error);
     }
     let client = node.clients.at_mut(slot);
@@ -62,7 +67,7 @@ fn checked(node: &mut NodeState, slot: Slot, args: Args<'_>, row: Option<usize>,
     call(node, slot, row, spec, args, first_key_hash, out)
 }
 
-/// The row of a request, or of its subcommand, with a right number of arguments.
+/// The row of a request, or of its subcommand.
 fn resolve(node: &NodeState, args: Args<'_>, row: Option<usize>) -> Result<(usize, &'static Spec), CommandError> {
     let Some(row) = row else { return Err(unknown(args)) };
     let parent = node.commands.rows[row];
@@ -74,9 +79,6 @@ fn resolve(node: &NodeState, args: Args<'_>, row: Option<usize>) -> Result<(usiz
             .iter()
             .find(|sub| sub.name.as_bytes().eq_ignore_ascii_case(given))
             .ok_or_else(|| CommandError::unknown_subcommand(given, parent.name))?;
-    }
-    if !spec.arity_fits(args.len()) {
-        return Err(CommandError::arity(&full_name(parent, spec)));
     }
     Ok((row, spec))
 }
@@ -188,7 +190,8 @@ pub(super) fn call(
         node.flush_effects();
     }
     let elapsed_ns = node.env.clock.monotonic_ns() - started_ns;
-    let stats = &mut node.commands.stats[row];
+    node.note_duration(slot, spec, args, elapsed_ns);
+    let stats = node.commands.stats_mut(row, spec);
     stats.calls += 1;
     stats.ns += elapsed_ns;
     node.stats.commands_processed += 1;
@@ -201,9 +204,9 @@ pub(super) fn call(
 
 impl NodeState {
     /// A request was refused before it ran: an open MULTI can't be executed any more.
-    fn refuse(&mut self, slot: Slot, row: Option<usize>, error: &CommandError) {
-        if let Some(row) = row {
-            self.commands.stats[row].rejected += 1;
+    fn refuse(&mut self, slot: Slot, row: Option<(usize, &'static Spec)>, error: &CommandError) {
+        if let Some((row, spec)) = row {
+            self.commands.stats_mut(row, spec).rejected += 1;
         }
         self.stats.count_error(&error.0);
         let client = self.clients.at_mut(slot);

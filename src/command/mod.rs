@@ -10,11 +10,16 @@ mod state;
 mod stats;
 mod table;
 
+mod client_commands;
+mod client_list;
 mod connection;
 mod expire;
+mod help;
+mod info;
 mod keys;
 mod replication;
 mod server;
+mod slowlog;
 mod strings;
 mod transaction;
 
@@ -22,6 +27,7 @@ pub use client::{Client, ClientFlags, Clients, Queued, ReplyMode, Slot};
 pub use context::Ctx;
 pub use error::{CmdResult, CommandError};
 pub use execute::{Executed, execute, full_name};
+pub use slowlog::Slowlog;
 pub use spec::{Acl, Begin, Find, Flags, Handler, KeySpec, Propagate, Spec};
 pub use state::{Effects, Loading, NodeState, Request, SaveState};
 pub use stats::Stats;
@@ -30,5 +36,16 @@ pub(crate) use transaction::discard;
 
 /// Every row, family by family: the one list of commands.
 pub(crate) fn families() -> Vec<&'static [Spec]> {
-    vec![connection::ROWS, expire::ROWS, keys::ROWS, replication::ROWS, server::ROWS, strings::ROWS, transaction::ROWS]
+    vec![
+        client_commands::ROWS,
+        connection::ROWS,
+        expire::ROWS,
+        info::ROWS,
+        keys::ROWS,
+        replication::ROWS,
+        server::ROWS,
+        slowlog::ROWS,
+        strings::ROWS,
+        transaction::ROWS,
+    ]
 }

@@ -1,5 +1,177 @@
-//! (family)
+//! TIME, SHUTDOWN, SAVE, BGSAVE, LASTSAVE, MEMORY USAGE, LOLWUT.
 
-use super::Spec;
+use super::help::{container, help};
+use super::{Acl, Begin, CmdResult, CommandError, Ctx, Find, Flags, KeySpec, Request, Spec};
+use crate::types::number::parse_i64;
 
-pub(super) const ROWS: &[Spec] = &[];
+fn time(ctx: &mut Ctx<'_>) -> CmdResult {
+    let now_us = ctx.node.env.clock.unix_us();
+    ctx.out.array(2);
+    ctx.out.bulk_int(now_us.div_euclid(1_000_000));
+    ctx.out.bulk_int(now_us.rem_euclid(1_000_000));
+    Ok(())
+}
+
+/// The node answers by going: the connection closes. Only a failure to save is replied, later.
+fn shutdown(ctx: &mut Ctx<'_>) -> CmdResult {
+    let mut save: Option<bool> = None;
+    let (mut now, mut force, mut abort) = (false, false, false);
+    for option in ctx.args.iter().skip(1) {
+        match option.to_ascii_uppercase().as_slice() {
+            b"NOSAVE" if save.is_none_or(|save| !save) => save = Some(false),
+            b"SAVE" if save.is_none_or(|save| save) => save = Some(true),
+            b"NOW" => now = true,
+            b"FORCE" => force = true,
+            b"ABORT" => abort = true,
+            _ => return Err(CommandError::SYNTAX),
+        }
+    }
+    if abort {
+        return match save.is_some() || now || force {
+            true => Err(CommandError::SYNTAX),
+            false => Err("ERR No shutdown in progress.".into()),
+        };
+    }
+    ctx.node.requests.push(Request::Shutdown { save, now, force });
+    Ok(())
+}
+
+fn lastsave(ctx: &mut Ctx<'_>) -> CmdResult {
+    ctx.out.int(ctx.node.save.last_save_unix);
+    Ok(())
+}
+
+fn bgsave(ctx: &mut Ctx<'_>) -> CmdResult {
+    match ctx.args.len() {
+        1 => {}
+        2 if ctx.args.at(1).eq_ignore_ascii_case(b"SCHEDULE") => {}
+        _ => return Err(CommandError::SYNTAX),
+    }
+    let node = &mut *ctx.node;
+    if node.save.bgsave_started_ms.is_some() || node.requests.contains(&Request::BackgroundSave) {
+        return Err("ERR Background save already in progress".into());
+    }
+    node.requests.push(Request::BackgroundSave);
+    // Inside EXEC Redis only schedules it. Here a save always begins when the turn ends, so just the words differ.
+    ctx.out.simple(if node.effects.depth > 1 { "Background saving scheduled" } else { "Background saving started" });
+    Ok(())
+}
+
+fn lolwut(ctx: &mut Ctx<'_>) -> CmdResult {
+    if let (Some(option), Some(version)) = (ctx.args.get(1), ctx.args.get(2))
+        && option.eq_ignore_ascii_case(b"VERSION")
+    {
+        parse_i64(version).ok_or(CommandError::NOT_INTEGER)?;
+    }
+    let text = format!("replikant {} (Redis ver. {})\n", env!("CARGO_PKG_VERSION"), crate::REDIS_VERSION_CLAIMED);
+    ctx.out.verbatim("txt", text.as_bytes());
+    Ok(())
+}
+
+/// What the key's entry has allocated. SAMPLES is checked and has nothing to do: sizes are kept, not sampled.
+fn memory_usage(ctx: &mut Ctx<'_>) -> CmdResult {
+    let mut at = 3;
+    while at < ctx.args.len() {
+        let (true, Some(count)) = (ctx.args.at(at).eq_ignore_ascii_case(b"SAMPLES"), ctx.args.get(at + 1)) else {
+            return Err(CommandError::SYNTAX);
+        };
+        if parse_i64(count).ok_or(CommandError::NOT_INTEGER)? < 0 {
+            return Err(CommandError::SYNTAX);
+        }
+        at += 2;
+    }
+    let key = ctx.key(2);
+    match ctx.node.keyspace.db(ctx.db).get(key).map(|entry| entry.allocated()) {
+        Some(bytes) => ctx.out.int(bytes as i64),
+        None => ctx.out.null(),
+    }
+    Ok(())
+}
+
+fn memory_help(ctx: &mut Ctx<'_>) -> CmdResult {
+    help(ctx.out, "MEMORY", MEMORY_HELP);
+    Ok(())
+}
+
+const MEMORY_HELP: &[&str] = &[
+    "USAGE <key> [SAMPLES <count>]",
+    "    Return memory in bytes used by <key> and its value. Nested values are",
+    "    sampled up to <count> times (default: 5, 0 means sample all).",
+];
+
+const MEMORY_ROWS: &[Spec] = &[
+    Spec::new("help", 2, Flags::LOADING.union(Flags::STALE), memory_help).docs(
+        "server",
+        "4.0.0",
+        "O(1)",
+        "Returns helpful text about the different subcommands.",
+    ),
+    Spec::new("usage", -3, Flags::READONLY, memory_usage)
+        .keys(2, 2, 1)
+        .key_specs(&[KeySpec { flags: &["RO"], begin: Begin::Index(2), find: Find::Range { last: 0, step: 1, limit: 0 }, notes: "" }])
+        .docs("server", "4.0.0", "O(N) where N is the number of samples.", "Estimates the memory usage of a key."),
+];
+
+pub(super) const ROWS: &[Spec] = &[
+    Spec::new("bgsave", -1, Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::NO_ASYNC_LOADING), bgsave).docs(
+        "server",
+        "1.0.0",
+        "O(1)",
+        "Asynchronously saves the database(s) to disk.",
+    ),
+    Spec::new("lastsave", 1, Flags::LOADING.union(Flags::STALE).union(Flags::FAST), lastsave)
+        .acl(Acl::ADMIN.union(Acl::DANGEROUS))
+        .docs("server", "1.0.0", "O(1)", "Returns the Unix timestamp of the last successful save to disk.")
+        .tips(&["nondeterministic_output"]),
+    Spec::new("lolwut", -1, Flags::READONLY.union(Flags::FAST), lolwut).docs("server", "5.0.0", "", "Displays computer art and the Redis version"),
+    Spec::new("memory", -2, Flags::empty(), container)
+        .docs("server", "4.0.0", "Depends on subcommand.", "A container for memory diagnostics commands.")
+        .subcommands(MEMORY_ROWS),
+    Spec::new(
+        "shutdown",
+        -1,
+        Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::LOADING).union(Flags::STALE).union(Flags::NO_MULTI).union(Flags::ALLOW_BUSY),
+        shutdown,
+    )
+    .docs(
+        "server",
+        "1.0.0",
+        "O(N) when saving, where N is the total number of keys in all databases when saving data, otherwise O(1)",
+        "Synchronously saves the database(s) to disk and shuts down the Redis server.",
+    ),
+    Spec::new("time", 1, Flags::LOADING.union(Flags::STALE).union(Flags::FAST), time)
+        .docs("server", "2.6.0", "O(1)", "Returns the server time.")
+        .tips(&["nondeterministic_output"]),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::super::NodeState;
+    use super::*;
+
+    #[test]
+    fn shutdown_options_exclude_each_other() {
+        let (mut node, slot) = NodeState::for_tests();
+        for wrong in [&[&b"SAVE"[..], b"NOSAVE"][..], &[b"ABORT", b"NOW"], &[b"FOO"]] {
+            let mut command: Vec<&[u8]> = vec![b"SHUTDOWN"];
+            command.extend(wrong);
+            assert_eq!(node.run(slot, &command), b"-ERR syntax error\r\n");
+        }
+        assert_eq!(node.run(slot, &[b"SHUTDOWN", b"ABORT"]), b"-ERR No shutdown in progress.\r\n");
+        assert!(node.requests.is_empty());
+        assert_eq!(node.run(slot, &[b"SHUTDOWN", b"nosave", b"FORCE"]), b"");
+        assert_eq!(node.requests, [Request::Shutdown { save: Some(false), now: false, force: true }]);
+    }
+
+    #[test]
+    fn a_second_background_save_is_refused() {
+        let (mut node, slot) = NodeState::for_tests();
+        assert_eq!(node.run(slot, &[b"BGSAVE", b"SCHEDULE"]), b"+Background saving started\r\n");
+        assert_eq!(node.run(slot, &[b"BGSAVE"]), b"-ERR Background save already in progress\r\n");
+        assert_eq!(node.requests, [Request::BackgroundSave]);
+        node.requests.clear();
+        node.save.bgsave_started_ms = Some(1);
+        assert_eq!(node.run(slot, &[b"BGSAVE"]), b"-ERR Background save already in progress\r\n");
+        assert!(node.requests.is_empty());
+    }
+}

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use slog::Logger;
 
+use super::slowlog::Slowlog;
 use super::{Clients, CommandTable, Slot, Stats};
 use crate::config::Config;
 use crate::env::Env;
@@ -84,6 +85,7 @@ pub struct NodeState {
     pub role: Role,
     pub stream: Stream,
     pub stats: Stats,
+    pub slowlog: Slowlog,
     pub save: SaveState,
     pub loading: Option<Loading>,
     pub effects: Effects,
@@ -120,6 +122,7 @@ impl NodeState {
             role: Role::Master,
             stream: Stream::new(ReplId::random(&*env.random), config.repl_backlog_size),
             stats: Stats::default(),
+            slowlog: Slowlog::default(),
             save: SaveState {
                 dirty_at_last_save: 0,
                 last_save_unix: now_ms / 1000,

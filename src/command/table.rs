@@ -9,8 +9,9 @@ use super::{Spec, families};
 pub struct CommandTable {
     /// Open addressing by a cheap hash of the lower-case name; a power of two, at most half full.
     slots: Vec<Option<Row>>,
-    /// Statistics by number of the row.
-    pub stats: Vec<CommandStats>,
+    /// Statistics by number of the row, and of its subcommands in their order.
+    stats: Vec<CommandStats>,
+    sub_stats: Vec<Vec<CommandStats>>,
     /// All rows by their own names, sorted.
     pub by_name: BTreeMap<&'static str, usize>,
     pub rows: Vec<&'static Spec>,
@@ -58,7 +59,38 @@ impl CommandTable {
             slots[at] = Some(Row { name: name.into_bytes().into(), index });
         }
         let stats = vec![CommandStats::default(); rows.len()];
-        Ok(CommandTable { slots, stats, by_name, rows })
+        let sub_stats = rows.iter().map(|row| vec![CommandStats::default(); row.subcommands.len()]).collect();
+        Ok(CommandTable { slots, stats, sub_stats, by_name, rows })
+    }
+
+    /// The statistics of a row, or of that subcommand of it.
+    pub fn stats_mut(&mut self, row: usize, spec: &'static Spec) -> &mut CommandStats {
+        match self.rows[row].subcommands.iter().position(|sub| std::ptr::eq(sub, spec)) {
+            Some(sub) => &mut self.sub_stats[row][sub],
+            None => &mut self.stats[row],
+        }
+    }
+
+    /// Everyone's statistics by full name, sorted; subcommands after their command.
+    pub fn named_stats(&self) -> impl Iterator<Item = (String, CommandStats)> {
+        self.by_name.values().flat_map(|&row| {
+            let parent = self.rows[row];
+            let subs = parent.subcommands.iter().zip(&self.sub_stats[row]);
+            std::iter::once((parent, &self.stats[row])).chain(subs).map(|(spec, stats)| (super::full_name(parent, spec), *stats))
+        })
+    }
+
+    /// CONFIG RESETSTAT.
+    pub fn reset_stats(&mut self) {
+        self.stats.fill(CommandStats::default());
+        self.sub_stats.iter_mut().for_each(|stats| stats.fill(CommandStats::default()));
+    }
+
+    /// The rows that clients can use, by their own names, sorted: all but those that `rename-command` took away.
+    pub fn usable(&self) -> impl Iterator<Item = &'static Spec> {
+        let mut rows: Vec<&'static Spec> = self.slots.iter().flatten().map(|row| self.rows[row.index]).collect();
+        rows.sort_by_key(|row| row.name);
+        rows.into_iter()
     }
 
     /// The row's number by the name a client sent, in any case.

@@ -10,7 +10,7 @@ mod spawn;
 
 use std::sync::Arc;
 
-pub use clock::{Clock, RealClock, thread_cpu_ns};
+pub use clock::{Clock, CpuUsage, RealClock, thread_cpu_ns};
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use net::{Addr, ListenAddr, Listener, Net, RealNet, Socket};
 pub use random::{Random, SeededRandom};

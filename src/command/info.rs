@@ -1,0 +1,359 @@
+//! INFO: the sections, under Redis's field names so that monitoring tools and Sentinel find them, and a few of our own (`longest_*`, `replikant_version`).
+//! A field of Redis's that would have no meaning here (forks, jemalloc, defragmentation) is left out; one whose feature is absent but
+//! is commonly asked for is shown as Redis shows the feature unused.
+
+use std::fmt::Display;
+use std::io::Read;
+use std::path::Path;
+
+use super::client_list::client_memory;
+use super::stats::CommandStats;
+use super::{Acl, ClientFlags, CmdResult, Ctx, Flags, NodeState, Spec};
+use crate::keyspace::DbIndex;
+
+/// Writes one section, its title included.
+type Section = fn(&mut NodeState, &mut String);
+
+/// In the order in which they are shown. `default` ones are in a bare INFO.
+const SECTIONS: &[(&str, bool, Section)] = &[
+    ("server", true, server),
+    ("clients", true, clients),
+    ("memory", true, memory),
+    ("persistence", true, persistence),
+    ("stats", true, stats),
+    ("cpu", true, cpu),
+    ("modules", true, modules),
+    ("commandstats", false, commandstats),
+    ("errorstats", true, errorstats),
+    ("cluster", true, cluster),
+    ("keyspace", true, keyspace),
+];
+
+fn info(ctx: &mut Ctx<'_>) -> CmdResult {
+    let asked = |name: &[u8]| ctx.args.iter().skip(1).any(|arg| arg.eq_ignore_ascii_case(name));
+    let default = ctx.args.len() == 1 || asked(b"default");
+    let all = asked(b"all") || asked(b"everything");
+    let mut text = String::new();
+    for (name, in_default, section) in SECTIONS {
+        let wanted = all || (default && *in_default) || asked(name.as_bytes());
+        if !wanted {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str("\r\n");
+        }
+        section(ctx.node, &mut text);
+    }
+    ctx.out.verbatim("txt", text.as_bytes());
+    Ok(())
+}
+
+fn title(out: &mut String, name: &str) {
+    out.push_str("# ");
+    out.push_str(name);
+    out.push_str("\r\n");
+}
+
+fn field(out: &mut String, name: &str, value: impl Display) {
+    use std::fmt::Write;
+    let _ = write!(out, "{name}:{value}\r\n");
+}
+
+/// A size, also in the form for people.
+fn size(out: &mut String, name: &str, bytes: u64) {
+    field(out, name, bytes);
+    field(out, &format!("{name}_human"), human(bytes));
+}
+
+/// `1.50M`, as Redis's `bytesToHuman`.
+fn human(bytes: u64) -> String {
+    let units = ["K", "M", "G", "T", "P", "E"];
+    if bytes < 1024 {
+        return format!("{bytes}B");
+    }
+    let power = (bytes.ilog2() / 10).min(units.len() as u32);
+    format!("{:.2}{}", bytes as f64 / 1024f64.powi(power as i32), units[power as usize - 1])
+}
+
+/// A small file that the kernel makes up; `None` where there is no such file, as in a simulated world.
+fn kernel_file(node: &NodeState, path: &str) -> Option<String> {
+    let mut text = String::new();
+    node.env.disk.open(Path::new(path)).ok()?.take(64 * 1024).read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+/// A line `name: 123 kB` of such a file, in bytes.
+fn kernel_bytes(node: &NodeState, path: &str, name: &str) -> u64 {
+    let kib = || kernel_file(node, path)?.lines().find_map(|line| line.strip_prefix(name)?.trim_end_matches("kB").trim().parse::<u64>().ok());
+    kib().unwrap_or(0) * 1024
+}
+
+fn server(node: &mut NodeState, out: &mut String) {
+    let uptime_seconds = (node.now_ms - node.started_ms) / 1000;
+    let kernel = |name: &str| kernel_file(node, &format!("/proc/sys/kernel/{name}")).unwrap_or_default().trim().to_owned();
+    title(out, "Server");
+    field(out, "redis_version", crate::REDIS_VERSION_CLAIMED);
+    field(out, "replikant_version", env!("CARGO_PKG_VERSION"));
+    field(out, "redis_mode", "standalone");
+    field(out, "os", format_args!("{} {} {}", kernel("ostype"), kernel("osrelease"), std::env::consts::ARCH));
+    field(out, "arch_bits", usize::BITS);
+    field(out, "multiplexing_api", "epoll");
+    field(out, "process_id", std::process::id());
+    field(out, "process_supervised", "no");
+    field(out, "run_id", &node.run_id);
+    field(out, "tcp_port", node.tcp_port);
+    field(out, "server_time_usec", node.now_us);
+    field(out, "uptime_in_seconds", uptime_seconds);
+    field(out, "uptime_in_days", uptime_seconds / 86_400);
+    field(out, "hz", node.config.hz);
+    field(out, "configured_hz", node.config.hz);
+    // 24 bits of seconds, the clock of OBJECT IDLETIME.
+    field(out, "lru_clock", (node.now_ms / 1000) & 0xFF_FFFF);
+    field(out, "executable", &node.executable);
+    field(out, "config_file", node.config_file.as_deref().unwrap_or(Path::new("")).display());
+    field(out, "io_threads_active", 0);
+    let bind: String = node.config.bind.iter().map(|addr| format!(",bind={addr}")).collect();
+    field(out, "listener0", format_args!("name=tcp{bind},port={}", node.tcp_port));
+    if let Some(path) = &node.config.unixsocket {
+        field(out, "listener1", format_args!("name=unix,bind={}", path.display()));
+    }
+}
+
+fn clients(node: &mut NodeState, out: &mut String) {
+    let count = |wanted: &dyn Fn(&super::Client) -> bool| node.clients.iter().filter(|(_, client)| wanted(client)).count();
+    title(out, "Clients");
+    field(out, "connected_clients", count(&|client| !client.flags.intersects(ClientFlags::REPLICA | ClientFlags::MASTER)));
+    field(out, "cluster_connections", 0);
+    field(out, "maxclients", node.config.maxclients);
+    field(out, "client_recent_max_input_buffer", node.clients.iter().map(|(_, client)| client.query_buffer).max().unwrap_or(0));
+    field(out, "client_recent_max_output_buffer", node.clients.iter().map(|(_, client)| client.out.capacity()).max().unwrap_or(0));
+    field(out, "blocked_clients", count(&|client| client.is(ClientFlags::BLOCKED)));
+    field(out, "tracking_clients", 0);
+    field(out, "pubsub_clients", count(&|client| client.is(ClientFlags::PUBSUB)));
+    field(out, "watching_clients", count(&|client| !client.watched.is_empty()));
+    field(out, "total_watched_keys", node.clients.iter().map(|(_, client)| client.watched.len()).sum::<usize>());
+}
+
+/// Bytes of the replication backlog, of slaves and of other clients.
+fn overhead(node: &NodeState) -> (u64, u64, u64) {
+    let backlog = node.stream.backlog().map_or(0, |backlog| backlog.histlen());
+    let (mut replicas, mut normal) = (0, 0);
+    for (_, client) in node.clients.iter() {
+        let sum = if client.is(ClientFlags::REPLICA) { &mut replicas } else { &mut normal };
+        *sum += client_memory(client) as u64;
+    }
+    (backlog, replicas, normal)
+}
+
+/// What the node has allocated for data, backlog and clients: counted, so that it does not depend on the allocator.
+pub(crate) fn used_memory(node: &NodeState) -> u64 {
+    let (backlog, replicas, normal) = overhead(node);
+    node.keyspace.allocated() as u64 + backlog + replicas + normal
+}
+
+fn memory(node: &mut NodeState, out: &mut String) {
+    let (backlog, replicas, normal) = overhead(node);
+    let used = used_memory(node);
+    node.stats.peak_memory = node.stats.peak_memory.max(used);
+    let peak = node.stats.peak_memory;
+    let rss = kernel_bytes(node, "/proc/self/status", "VmRSS:");
+    let percent = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 };
+    let dataset = node.keyspace.allocated() as u64;
+    title(out, "Memory");
+    size(out, "used_memory", used);
+    size(out, "used_memory_rss", rss);
+    size(out, "used_memory_peak", peak);
+    field(out, "used_memory_peak_perc", format_args!("{:.2}%", percent(used, peak)));
+    field(out, "used_memory_overhead", used - dataset);
+    field(out, "used_memory_dataset", dataset);
+    field(out, "used_memory_dataset_perc", format_args!("{:.2}%", percent(dataset, used)));
+    size(out, "total_system_memory", kernel_bytes(node, "/proc/meminfo", "MemTotal:"));
+    size(out, "maxmemory", node.config.maxmemory);
+    field(out, "maxmemory_policy", "noeviction");
+    field(out, "mem_fragmentation_ratio", format_args!("{:.2}", if used == 0 { 0.0 } else { rss as f64 / used as f64 }));
+    field(out, "mem_fragmentation_bytes", rss as i64 - used as i64);
+    field(out, "mem_not_counted_for_evict", 0);
+    field(out, "mem_replication_backlog", backlog);
+    field(out, "mem_total_replication_buffers", backlog);
+    field(out, "mem_clients_slaves", replicas);
+    field(out, "mem_clients_normal", normal);
+}
+
+fn persistence(node: &mut NodeState, out: &mut String) {
+    let save = &node.save;
+    title(out, "Persistence");
+    let loading = node.loading.as_ref();
+    field(out, "loading", u8::from(loading.is_some_and(|loading| !loading.is_async)));
+    field(out, "async_loading", u8::from(loading.is_some_and(|loading| loading.is_async)));
+    field(out, "rdb_changes_since_last_save", node.dirty.saturating_sub(save.dirty_at_last_save));
+    field(out, "rdb_bgsave_in_progress", u8::from(save.bgsave_started_ms.is_some()));
+    field(out, "rdb_last_save_time", save.last_save_unix);
+    field(out, "rdb_last_bgsave_status", if save.last_bgsave_ok { "ok" } else { "err" });
+    field(out, "rdb_last_bgsave_time_sec", save.last_bgsave_seconds);
+    field(out, "rdb_current_bgsave_time_sec", save.bgsave_started_ms.map_or(-1, |started_ms| (node.now_ms - started_ms) / 1000));
+    field(out, "rdb_saves", node.stats.snapshots);
+    field(out, "aof_enabled", 0);
+    field(out, "aof_rewrite_in_progress", 0);
+    field(out, "aof_rewrite_scheduled", 0);
+    if let Some(loading) = loading {
+        let seconds = (node.now_ms / 1000 - loading.started_unix).max(0) as u64;
+        let rate = loading.loaded_bytes / seconds.max(1);
+        field(out, "loading_start_time", loading.started_unix);
+        field(out, "loading_total_bytes", loading.total_bytes);
+        field(out, "loading_loaded_bytes", loading.loaded_bytes);
+        let percent = loading.loaded_bytes as f64 * 100.0 / loading.total_bytes.max(1) as f64;
+        field(out, "loading_loaded_perc", format_args!("{percent:.2}"));
+        field(out, "loading_eta_seconds", loading.total_bytes.saturating_sub(loading.loaded_bytes) / rate.max(1));
+    }
+}
+
+/// Commands, bytes in and bytes out a second over the last samples.
+fn rates(node: &NodeState) -> (f64, f64, f64) {
+    let samples = &node.stats.samples;
+    let (Some(first), Some(last)) = (samples.front(), samples.back()) else { return (0.0, 0.0, 0.0) };
+    let seconds = (last.0 - first.0) as f64 / 1000.0;
+    if seconds <= 0.0 {
+        return (0.0, 0.0, 0.0);
+    }
+    let rate = |first: u64, last: u64| last.saturating_sub(first) as f64 / seconds;
+    (rate(first.1, last.1), rate(first.2, last.2), rate(first.3, last.3))
+}
+
+fn stats(node: &mut NodeState, out: &mut String) {
+    let (commands, bytes_in, bytes_out) = rates(node);
+    let stats = &node.stats;
+    title(out, "Stats");
+    field(out, "total_connections_received", stats.connections_received);
+    field(out, "total_commands_processed", stats.commands_processed);
+    field(out, "instantaneous_ops_per_sec", commands as u64);
+    field(out, "total_net_input_bytes", stats.net_input_bytes);
+    field(out, "total_net_output_bytes", stats.net_output_bytes);
+    field(out, "total_net_repl_input_bytes", stats.net_repl_input_bytes);
+    field(out, "total_net_repl_output_bytes", stats.net_repl_output_bytes);
+    field(out, "instantaneous_input_kbps", format_args!("{:.2}", bytes_in / 1024.0));
+    field(out, "instantaneous_output_kbps", format_args!("{:.2}", bytes_out / 1024.0));
+    field(out, "rejected_connections", stats.connections_rejected);
+    field(out, "sync_full", stats.sync_full);
+    field(out, "sync_partial_ok", stats.sync_partial_ok);
+    field(out, "sync_partial_err", stats.sync_partial_err);
+    field(out, "expired_keys", stats.expired_keys);
+    field(out, "evicted_keys", 0);
+    field(out, "evicted_clients", 0);
+    field(out, "keyspace_hits", stats.keyspace_hits);
+    field(out, "keyspace_misses", stats.keyspace_misses);
+    field(out, "pubsub_channels", 0);
+    field(out, "pubsub_patterns", 0);
+    field(out, "latest_fork_usec", 0);
+    field(out, "total_forks", 0);
+    field(out, "unexpected_error_replies", stats.unexpected_error_replies);
+    field(out, "total_error_replies", stats.total_error_replies);
+    field(out, "total_reads_processed", stats.reads_processed);
+    field(out, "total_writes_processed", stats.writes_processed);
+    field(out, "turns", stats.turns);
+    field(out, "longest_turn_us", stats.longest_turn_ns / 1000);
+    field(out, "longest_turn_us_ever", stats.longest_turn_ever_ns / 1000);
+    field(out, "longest_snapshot_step_us", stats.longest_snapshot_step_ns / 1000);
+}
+
+fn cpu(node: &mut NodeState, out: &mut String) {
+    let usage = node.env.clock.cpu_usage();
+    let seconds = |us: u64| us as f64 / 1e6;
+    title(out, "CPU");
+    field(out, "used_cpu_sys", format_args!("{:.6}", seconds(usage.system_us)));
+    field(out, "used_cpu_user", format_args!("{:.6}", seconds(usage.user_us)));
+    // There are no child processes.
+    field(out, "used_cpu_sys_children", "0.000000");
+    field(out, "used_cpu_user_children", "0.000000");
+    field(out, "used_cpu_sys_main_thread", format_args!("{:.6}", seconds(usage.thread_system_us)));
+    field(out, "used_cpu_user_main_thread", format_args!("{:.6}", seconds(usage.thread_user_us)));
+}
+
+fn modules(_node: &mut NodeState, out: &mut String) {
+    title(out, "Modules");
+}
+
+fn commandstats(node: &mut NodeState, out: &mut String) {
+    title(out, "Commandstats");
+    for (name, stats) in node.commands.named_stats() {
+        let CommandStats { calls, ns, rejected, failed } = stats;
+        if calls + rejected + failed == 0 {
+            continue;
+        }
+        let us = ns / 1000;
+        let per_call = if calls == 0 { 0.0 } else { ns as f64 / 1000.0 / calls as f64 };
+        field(
+            out,
+            &format!("cmdstat_{name}"),
+            format_args!("calls={calls},usec={us},usec_per_call={per_call:.2},rejected_calls={rejected},failed_calls={failed}"),
+        );
+    }
+}
+
+fn errorstats(node: &mut NodeState, out: &mut String) {
+    title(out, "Errorstats");
+    for (code, count) in &node.stats.errors {
+        field(out, &format!("errorstat_{code}"), format_args!("count={count}"));
+    }
+}
+
+fn cluster(_node: &mut NodeState, out: &mut String) {
+    title(out, "Cluster");
+    field(out, "cluster_enabled", 0);
+}
+
+fn keyspace(node: &mut NodeState, out: &mut String) {
+    title(out, "Keyspace");
+    for index in 0..node.keyspace.databases() {
+        let db = node.keyspace.db(DbIndex(index));
+        if !db.is_empty() {
+            let (keys, expires, avg_ttl) = (db.len(), db.expires_len(), db.avg_ttl());
+            field(out, &format!("db{index}"), format_args!("keys={keys},expires={expires},avg_ttl={avg_ttl},subexpiry=0"));
+        }
+    }
+}
+
+pub(super) const ROWS: &[Spec] = &[Spec::new("info", -1, Flags::LOADING.union(Flags::STALE), info)
+    .acl(Acl::DANGEROUS)
+    .docs("server", "1.0.0", "O(1)", "Returns information and statistics about the server.")
+    .tips(&["nondeterministic_output", "request_policy:all_shards", "response_policy:special"])];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(reply: Vec<u8>) -> Vec<String> {
+        String::from_utf8(reply).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn sections_come_in_their_own_order_whatever_was_asked() {
+        let (mut node, slot) = NodeState::for_tests();
+        let lines = fields(node.run(slot, &[b"INFO", b"CPU", b"server", b"nonsense", b"cpu"]));
+        let titles: Vec<_> = lines.iter().filter(|line| line.starts_with("# ")).collect();
+        assert_eq!(titles, ["# Server", "# CPU"]);
+        assert_eq!(node.run(slot, &[b"INFO", b"nonsense"]), b"$0\r\n\r\n");
+    }
+
+    #[test]
+    fn calls_and_errors_are_counted_by_name() {
+        let (mut node, slot) = NodeState::for_tests();
+        node.run(slot, &[b"PING"]);
+        node.run(slot, &[b"CLIENT", b"GETNAME"]);
+        node.run(slot, &[b"CLIENT", b"SETNAME", b"a b"]);
+        node.run(slot, &[b"ECHO"]);
+        let text = fields(node.run(slot, &[b"INFO", b"commandstats", b"errorstats"])).join("\n");
+        assert!(text.contains("cmdstat_ping:calls=1,"), "{text}");
+        assert!(text.contains("cmdstat_client|getname:calls=1,"), "{text}");
+        assert!(text.contains("cmdstat_client|setname:calls=1,") && text.contains("rejected_calls=0,failed_calls=1"), "{text}");
+        assert!(text.contains("cmdstat_echo:calls=0,usec=0,usec_per_call=0.00,rejected_calls=1,failed_calls=0"), "{text}");
+        assert!(text.contains("errorstat_ERR:count=2"), "{text}");
+    }
+
+    #[test]
+    fn sizes_are_shown_as_redis_shows_them() {
+        assert_eq!(human(1023), "1023B");
+        assert_eq!(human(1024), "1.00K");
+        assert_eq!(human(1_039_592), "1015.23K");
+        assert_eq!(human(25_276_063_744), "23.54G");
+    }
+}
