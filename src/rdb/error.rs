@@ -16,8 +16,8 @@ pub struct LoadError {
 pub enum LoadCause {
     #[error("this is not an RDB file: wrong magic")]
     BadMagic,
-    #[error("can't handle RDB format version {found}: the newest one known is {max}")]
-    Version { found: u32, max: u32 },
+    #[error("can't handle RDB format version {found}: known are {min} to {max}")]
+    Version { found: u32, min: u32, max: u32 },
     #[error("wrong checksum: the file says {found:016x}, its bytes give {computed:016x}")]
     Checksum { found: u64, computed: u64 },
     #[error("unexpected end of the RDB")]
@@ -26,7 +26,7 @@ pub enum LoadCause {
     UnsupportedType { name: String },
     #[error("corrupt RDB: {0}")]
     Corrupt(&'static str),
-    #[error("the RDB has data in database {found}, and there are only {databases} here")]
+    #[error("the RDB uses database {found}, and there are only {databases} here")]
     DatabaseOutOfRange { found: u64, databases: u32 },
     #[error("the RDB has a key twice")]
     DuplicateKey,

@@ -102,6 +102,7 @@ fn read_all(
 ) -> Result<Summary, LoadError> {
     let mut reader = Reader::new(input)?;
     reader.limit_strings(options.string_bytes_max);
+    reader.limit_databases(options.databases);
     if !options.checksum {
         reader.ignore_checksum();
     }
@@ -114,9 +115,6 @@ fn read_all(
             Item::Key { db, key, expire, idle, freq, value } => {
                 summary.keys += 1;
                 summary.expires += u64::from(expire.is_some());
-                let databases = options.databases;
-                let in_range = u32::try_from(db).ok().filter(|db| *db < databases);
-                let db = DbIndex(in_range.ok_or_else(|| LoadCause::DatabaseOutOfRange { found: db, databases }.at(offset))?);
                 sink(Incoming { db, key, expire, idle, freq, value, offset })?;
             }
             Item::End => break,

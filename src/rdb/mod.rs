@@ -16,6 +16,8 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+use std::ops::RangeInclusive;
+
 pub use error::{LoadCause, LoadError};
 pub use load::{LoadOptions, Loaded, Progress, Summary, load, verify};
 pub use reader::{Item, Reader, Value};
@@ -25,10 +27,10 @@ pub use writer::{Writer, WriterOptions};
 /// The Redis version that the node claims to be: in AUX `redis-ver`, INFO `redis_version`, HELLO.
 pub const REDIS_VERSION_CLAIMED: &str = "7.2.0";
 
-/// The newest version of the REDIS family that the reader takes.
-pub const VERSION_MAX: u32 = 12;
-/// The newest version of the VALKEY family that the reader takes.
-pub const VALKEY_VERSION_MAX: u32 = 81;
+/// The versions of the REDIS family that the reader takes: all that end in a checksum, up to Redis 8.4's.
+pub const VERSIONS: RangeInclusive<u32> = 5..=12;
+/// The versions of the VALKEY family that the reader takes.
+pub const VALKEY_VERSIONS: RangeInclusive<u32> = 80..=81;
 /// The version written by default: the one that 6.2 loads.
 pub const VERSION_WRITTEN: u32 = 9;
 

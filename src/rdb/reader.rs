@@ -8,11 +8,9 @@ use std::io::Read;
 use super::error::{LoadCause, LoadError};
 use super::source::{BUFFER_BYTES, Source};
 use super::types::{self, Family};
-use super::{STRING_BYTES_MAX, VALKEY_VERSION_MAX, VERSION_MAX, encoding, lzf, opcode};
-use crate::keyspace::UnixMs;
+use super::{STRING_BYTES_MAX, VALKEY_VERSIONS, VERSIONS, encoding, lzf, opcode};
+use crate::keyspace::{DbIndex, UnixMs};
 
-/// Versions from this one on end in a checksum.
-const CHECKSUM_SINCE: u32 = 5;
 /// A string up to this long stays in the buffer.
 const IN_PLACE_MAX: u64 = (BUFFER_BYTES / 2) as u64;
 
@@ -31,7 +29,7 @@ pub enum Item<'a> {
         value: &'a [u8],
     },
     Key {
-        db: u64,
+        db: DbIndex,
         key: &'a [u8],
         expire: Option<UnixMs>,
         idle: Option<u64>,
@@ -55,7 +53,8 @@ pub struct Reader<R> {
     version: u32,
     check: bool,
     string_max: u64,
-    db: u64,
+    databases: u32,
+    db: DbIndex,
     key: Vec<u8>,
     packed: Vec<u8>,
     scratch: Vec<u8>,
@@ -66,25 +65,22 @@ impl<R: Read> Reader<R> {
     pub fn new(inner: R) -> Result<Self, LoadError> {
         let mut source = Source::new(inner);
         let magic = source.take(9)?;
-        let (family, digits, max) = match magic {
-            [b'R', b'E', b'D', b'I', b'S', digits @ ..] => (Family::Redis, digits, VERSION_MAX),
-            [b'V', b'A', b'L', b'K', b'E', b'Y', digits @ ..] => (Family::Valkey, digits, VALKEY_VERSION_MAX),
+        let (family, digits, known) = match magic {
+            [b'R', b'E', b'D', b'I', b'S', digits @ ..] => (Family::Redis, digits, VERSIONS),
+            [b'V', b'A', b'L', b'K', b'E', b'Y', digits @ ..] => (Family::Valkey, digits, VALKEY_VERSIONS),
             _ => return Err(LoadCause::BadMagic.at(0)),
         };
         if !digits.iter().all(u8::is_ascii_digit) {
             return Err(LoadCause::BadMagic.at(0));
         }
         let version = digits.iter().fold(0, |version, digit| version * 10 + u32::from(digit - b'0'));
-        let known = match family {
-            Family::Redis => 1..=max,
-            Family::Valkey => 80..=max,
-        };
         if !known.contains(&version) {
-            return Err(LoadCause::Version { found: version, max }.at(0));
+            let (min, max) = known.into_inner();
+            return Err(LoadCause::Version { found: version, min, max }.at(0));
         }
-        let string_max = STRING_BYTES_MAX;
         let (key, packed, scratch) = (Vec::new(), Vec::new(), Vec::new());
-        Ok(Reader { source, family, version, check: true, string_max, db: 0, key, packed, scratch })
+        let (string_max, databases) = (STRING_BYTES_MAX, u32::MAX);
+        Ok(Reader { source, family, version, check: true, string_max, databases, db: DbIndex(0), key, packed, scratch })
     }
 
     /// Does not compare the checksum (`rdbchecksum no`).
@@ -95,6 +91,11 @@ impl<R: Read> Reader<R> {
     /// Refuses strings above `bytes`.
     pub fn limit_strings(&mut self, bytes: u64) {
         self.string_max = bytes;
+    }
+
+    /// Refuses databases from number `databases` on, even those without keys.
+    pub fn limit_databases(&mut self, databases: u32) {
+        self.databases = databases;
     }
 
     pub fn family(&self) -> Family {
@@ -128,7 +129,7 @@ impl<R: Read> Reader<R> {
             let opcode_at = self.source.offset();
             match self.source.byte()? {
                 opcode::AUX => return self.aux(),
-                opcode::SELECTDB => self.db = self.plain_length()?,
+                opcode::SELECTDB => self.db = self.select(opcode_at)?,
                 opcode::RESIZEDB => self.skip_lengths(2)?,
                 opcode::SLOT_INFO => self.skip_lengths(3)?,
                 opcode::EXPIRETIME => expire = Some(UnixMs(i64::from(i32::from_le_bytes(self.source.array()?)) * 1000)),
@@ -150,6 +151,12 @@ impl<R: Read> Reader<R> {
                 other => return Err(self.refused(other).at(opcode_at)),
             }
         }
+    }
+
+    fn select(&mut self, at: u64) -> Result<DbIndex, LoadError> {
+        let (found, databases) = (self.plain_length()?, self.databases);
+        let db = u32::try_from(found).ok().filter(|db| *db < databases);
+        db.map(DbIndex).ok_or_else(|| LoadCause::DatabaseOutOfRange { found, databases }.at(at))
     }
 
     fn refused(&self, number: u8) -> LoadCause {
@@ -184,9 +191,6 @@ impl<R: Read> Reader<R> {
     }
 
     fn end(&mut self) -> Result<Item<'_>, LoadError> {
-        if self.version < CHECKSUM_SINCE {
-            return Ok(Item::End);
-        }
         let computed = self.source.checksum();
         let at = self.source.offset();
         let found = u64::from_le_bytes(self.source.array()?);

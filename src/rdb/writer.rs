@@ -7,7 +7,7 @@ use std::io::{self, Write};
 
 use super::checksum::{self, Checksum};
 use super::lzf::Compressor;
-use super::{Access, Aux, LRU_BITS, VERSION_MAX, VERSION_WRITTEN, encoding, opcode, types};
+use super::{Access, Aux, LRU_BITS, VERSION_WRITTEN, VERSIONS, encoding, opcode, types};
 use crate::keyspace::{Chunk, DbIndex, Kind, Record, RecordValue};
 use crate::types::number;
 
@@ -19,7 +19,7 @@ const INT_TEXT_MAX: usize = 11;
 
 #[derive(Clone, Copy, Debug)]
 pub struct WriterOptions {
-    /// In the header; 9 to `VERSION_MAX`. Every version so far writes strings in the same way.
+    /// In the header; `VERSION_WRITTEN` to the newest of `VERSIONS`. Every version so far writes strings in the same way.
     pub version: u32,
     /// `rdbcompression`.
     pub compress: bool,
@@ -122,7 +122,7 @@ pub struct Writer<W> {
 
 impl<W: Write> Writer<W> {
     pub fn new(inner: W, options: WriterOptions) -> Self {
-        assert!((9..=VERSION_MAX).contains(&options.version), "RDB version {}", options.version);
+        assert!(options.version >= VERSION_WRITTEN && VERSIONS.contains(&options.version), "RDB version {}", options.version);
         let buffer = Vec::with_capacity(BUFFER_BYTES + 1024);
         let out = Output { inner, buffer, written: 0, hashing: options.checksum, checksum: checksum::start() };
         Writer { out, options, db: None, keys: 0, compressor: Compressor::default() }
