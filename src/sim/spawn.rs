@@ -12,6 +12,7 @@ use tokio::time::Duration;
 use crate::env::{Feed, Random, SeededRandom, Spawner};
 
 type Job = Box<dyn FnOnce() + Send>;
+type ReaderJob = Box<dyn FnOnce(Box<dyn Read + Send>) + Send>;
 
 /// Jobs that a host has yet to run, in order.
 #[derive(Default)]
@@ -88,7 +89,7 @@ impl Spawner for SimSpawner {
         Ok(())
     }
 
-    fn spawn_reader(&self, _name: &str, job: Box<dyn FnOnce(Box<dyn Read + Send>) + Send>) -> io::Result<Box<dyn Feed>> {
+    fn spawn_reader(&self, _name: &str, job: ReaderJob) -> io::Result<Box<dyn Feed>> {
         Ok(Box::new(SimFeed { jobs: self.jobs.clone(), job: Some(job), bytes: Vec::new() }))
     }
 }
@@ -96,7 +97,7 @@ impl Spawner for SimSpawner {
 /// Collects what a reading job will read. The job begins when the feed is finished or dropped.
 struct SimFeed {
     jobs: Arc<Jobs>,
-    job: Option<Box<dyn FnOnce(Box<dyn Read + Send>) + Send>>,
+    job: Option<ReaderJob>,
     bytes: Vec<u8>,
 }
 
