@@ -1,7 +1,7 @@
 //! What a handler works with: the node's state, its client, its arguments, its reply.
 
 use super::client::Slot;
-use super::{Client, CommandError, Effects, NodeState, Spec};
+use super::{Client, ClientFlags, Clients, CommandError, Effects, NodeState, Spec};
 use crate::keyspace::{DbIndex, Entry, Key, Kind, StrRef, UnixMs};
 use crate::replication::Role;
 use crate::resp::{Args, Reply, encode_command};
@@ -49,45 +49,98 @@ impl<'a> Ctx<'a> {
     }
 
     /// A key for reading, as `lookupKeyRead`: expired ones are missing (and deleted, on a master), hits and misses are counted, the entry's
-    /// access time is touched.
+    /// access time is touched. `read_with` saves a look-up where keys expire.
     #[inline]
     pub fn read(&mut self, key: Key<'_>) -> Option<&Entry> {
-        if !self.expire_if_due(self.db, key) {
-            // The borrow of `get` cannot be returned on one path only; the second look-up hits the same cache lines.
-            if self.node.keyspace.db(self.db).get(key).is_some() {
-                self.node.stats.keyspace_hits += 1;
-                return self.node.keyspace.db(self.db).get(key);
+        let expired = self.is_expired(self.db, key, false);
+        let NodeState { keyspace, stats, clients, now_ms, .. } = &mut *self.node;
+        match keyspace.db(self.db).get(key) {
+            Some(entry) if !expired => {
+                stats.keyspace_hits += 1;
+                touch(entry, *now_ms, clients, self.slot);
+                Some(entry)
+            }
+            _ => {
+                stats.keyspace_misses += 1;
+                None
             }
         }
-        self.node.stats.keyspace_misses += 1;
-        None
     }
 
-    /// A key for writing or for a look that is not a hit or miss: expired ones are deleted (master) or missing (slave).
+    /// `read` for what is answered at once: a single look-up, its entry checked for expiry where it lies and handed to `f` with the reply.
+    #[inline]
+    pub fn read_with<R>(&mut self, key: Key<'_>, f: impl FnOnce(Option<&Entry>, &mut Reply) -> R) -> R {
+        self.look_with(key, true, f)
+    }
+
+    /// `read_with` that leaves the access time alone (EXISTS, TTL, TYPE, OBJECT); it still counts as a hit or a miss.
+    #[inline]
+    pub fn peek_with<R>(&mut self, key: Key<'_>, f: impl FnOnce(Option<&Entry>, &mut Reply) -> R) -> R {
+        self.look_with(key, false, f)
+    }
+
+    #[inline]
+    fn look_with<R>(&mut self, key: Key<'_>, touches: bool, f: impl FnOnce(Option<&Entry>, &mut Reply) -> R) -> R {
+        let NodeState { keyspace, stats, clients, now_ms, .. } = &mut *self.node;
+        if let Some(entry) = keyspace.db(self.db).get(key) {
+            if entry.expire_at().is_none_or(|at| at.0 >= *now_ms) {
+                stats.keyspace_hits += 1;
+                if touches {
+                    touch(entry, *now_ms, clients, self.slot);
+                }
+                return f(Some(entry), self.out);
+            }
+            return self.look_at_due(key, f);
+        }
+        stats.keyspace_misses += 1;
+        f(None, self.out)
+    }
+
+    #[cold]
+    fn look_at_due<R>(&mut self, key: Key<'_>, f: impl FnOnce(Option<&Entry>, &mut Reply) -> R) -> R {
+        if self.expire_if_due(self.db, key, false) {
+            self.node.stats.keyspace_misses += 1;
+            return f(None, self.out);
+        }
+        self.node.stats.keyspace_hits += 1;
+        f(self.node.keyspace.db(self.db).get(key), self.out)
+    }
+
+    /// A key for writing, as `lookupKeyWrite`: expired ones are deleted (master) or missing (slave); neither a hit nor a miss.
     #[inline]
     pub fn write(&mut self, key: Key<'_>) -> Option<&Entry> {
         self.lookup_in(self.db, key)
     }
 
     /// Like `write`, in any database (MOVE, COPY).
+    #[inline]
     pub fn lookup_in(&mut self, db: DbIndex, key: Key<'_>) -> Option<&Entry> {
-        if self.expire_if_due(db, key) {
+        if self.is_expired(db, key, true) {
             return None;
         }
         self.node.keyspace.db(db).get(key)
     }
 
-    /// True if the key is there but past its time: then it is as good as missing. On a master it is deleted now, and DEL goes into the stream.
+    /// Whether the key is there but as good as missing; a database without expiring keys is not even asked. `writes` for a command that writes.
     #[inline]
-    fn expire_if_due(&mut self, db: DbIndex, key: Key<'_>) -> bool {
-        let due = match self.node.keyspace.db(db).get(key).and_then(Entry::expire_at) {
-            Some(at) => at.0 < self.node.now_ms,
-            None => return false,
-        };
-        if !due || self.node.applying_stream || self.node.loading.is_some() {
-            return false;
+    pub fn is_expired(&mut self, db: DbIndex, key: Key<'_>, writes: bool) -> bool {
+        self.node.keyspace.db(db).expires_len() > 0 && self.expire_if_due(db, key, writes)
+    }
+
+    /// Whether an entry is past its time, as this command must see it.
+    #[inline]
+    pub fn is_due(&self, entry: &Entry) -> bool {
+        self.node.is_due(entry)
+    }
+
+    /// True if the key is there but past its time: then it is as good as missing. On a master it is deleted now, and DEL goes into the stream;
+    /// so it is (but without a stream) when a client writes to a writable slave.
+    fn expire_if_due(&mut self, db: DbIndex, key: Key<'_>, writes: bool) -> bool {
+        match self.node.keyspace.db(db).get(key) {
+            Some(entry) if self.node.is_due(entry) => {}
+            _ => return false,
         }
-        if matches!(self.node.role, Role::Master) {
+        if matches!(self.node.role, Role::Master) || (writes && !self.node.config.replica_read_only) {
             self.node.delete_expired(db, key);
         }
         true
@@ -136,11 +189,41 @@ impl<'a> Ctx<'a> {
     }
 }
 
+/// Notes an access in the entry: its LRU clock, in seconds. CLIENT NO-TOUCH is asked only when there is something to write.
+#[inline]
+fn touch(entry: &Entry, now_ms: i64, clients: &Clients, slot: Slot) {
+    let clock = lru_clock(now_ms);
+    if entry.lru() != clock && !clients.get(slot).is_some_and(|client| client.is(ClientFlags::NO_TOUCH)) {
+        entry.set_lru(clock);
+    }
+}
+
+/// The 24 bits that entries keep of the time of their last access: seconds, wrapping after half a year.
+#[inline]
+pub(super) fn lru_clock(now_ms: i64) -> u32 {
+    (now_ms / 1000) as u32 & 0x00ff_ffff
+}
+
 impl NodeState {
+    /// Whether an entry is past its time, as of the running command. Nothing is while the master's stream or a file is read.
+    #[inline]
+    pub fn is_due(&self, entry: &Entry) -> bool {
+        match entry.expire_at() {
+            Some(at) => at.0 < self.now_ms && !self.applying_stream && self.loading.is_none(),
+            None => false,
+        }
+    }
+
     /// Counts a change and tells watchers.
     #[inline]
     pub fn changed(&mut self, db: DbIndex, key: &[u8]) {
         self.dirty += 1;
+        self.signal(db, key);
+    }
+
+    /// Tells watchers of a key that has changed without counting it (`signalModifiedKey` alone): the second key of RENAME, an expired key.
+    #[inline]
+    pub fn signal(&mut self, db: DbIndex, key: &[u8]) {
         if !self.watches.is_empty() {
             self.touch_watchers(db, key);
         }
@@ -150,7 +233,7 @@ impl NodeState {
     fn touch_watchers(&mut self, db: DbIndex, key: &[u8]) {
         for slot in self.watches.of(db, key) {
             if let Some(client) = self.clients.get_mut(Slot(slot)) {
-                client.flags |= super::ClientFlags::DIRTY_CAS;
+                client.flags |= ClientFlags::DIRTY_CAS;
             }
         }
     }
@@ -163,12 +246,13 @@ impl NodeState {
         }
     }
 
-    /// Deletes a key that is past its time, as master: counts it, tells watchers, and the stream says DEL or UNLINK.
+    /// Deletes a key that is past its time: tells watchers, and the stream says DEL or UNLINK. It is no change of the command that came across it:
+    /// `dirty` stays, or the command would be propagated as well.
     pub fn delete_expired(&mut self, db: DbIndex, key: Key<'_>) {
         let lazy = self.config.lazyfree_lazy_expire;
         if self.keyspace.db_mut(db).remove(key, lazy) {
             self.stats.expired_keys += 1;
-            self.changed(db, key.bytes);
+            self.signal(db, key.bytes);
             let verb: &[u8] = if lazy { b"UNLINK" } else { b"DEL" };
             self.add_effect(db, |out| encode_command(out, &[verb, key.bytes]));
         }

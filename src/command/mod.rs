@@ -14,11 +14,18 @@ mod client_commands;
 mod client_list;
 mod connection;
 mod expire;
+mod expire_cycle;
+mod flush;
 mod help;
 mod info;
+mod key_range;
 mod keys;
+mod lcs;
+mod object;
 mod replication;
+mod scan;
 mod server;
+mod set;
 mod slowlog;
 mod strings;
 mod transaction;
@@ -27,6 +34,7 @@ pub use client::{Client, ClientFlags, Clients, Queued, ReplyMode, Slot};
 pub use context::Ctx;
 pub use error::{CmdResult, CommandError};
 pub use execute::{Executed, execute, full_name};
+pub use expire_cycle::{CycleKind, ExpireCycle, active_expire_cycle, slow_budget_ns_per_second};
 pub use slowlog::Slowlog;
 pub use spec::{Acl, Begin, Find, Flags, Handler, KeySpec, Propagate, Spec};
 pub use state::{Effects, Loading, NodeState, Request, SaveState};
@@ -40,10 +48,15 @@ pub(crate) fn families() -> Vec<&'static [Spec]> {
         client_commands::ROWS,
         connection::ROWS,
         expire::ROWS,
+        flush::ROWS,
         info::ROWS,
         keys::ROWS,
+        lcs::ROWS,
+        object::ROWS,
         replication::ROWS,
+        scan::ROWS,
         server::ROWS,
+        set::ROWS,
         slowlog::ROWS,
         strings::ROWS,
         transaction::ROWS,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use slog::Logger;
 
 use super::slowlog::Slowlog;
-use super::{Clients, CommandTable, Slot, Stats};
+use super::{Clients, CommandTable, ExpireCycle, Slot, Stats};
 use crate::config::Config;
 use crate::env::Env;
 use crate::keyspace::{DbIndex, Keyspace, Watches};
@@ -104,6 +104,7 @@ pub struct NodeState {
     pub executable: String,
     /// DEBUG SET-ACTIVE-EXPIRE.
     pub active_expire: bool,
+    pub expire_cycle: ExpireCycle,
     /// True while a command of the master's stream is executed: nothing counts as expired, errors stop the link.
     pub applying_stream: bool,
 }
@@ -144,6 +145,7 @@ impl NodeState {
             tcp_port: config.port,
             executable: String::new(),
             active_expire: true,
+            expire_cycle: ExpireCycle::default(),
             applying_stream: false,
             config_file: None,
             env,

@@ -1,0 +1,110 @@
+//! The active expiry cycle: a master deletes keys that are due though nobody asks for them. It samples in small steps, keeps to the time it is
+//! given, and resumes where it stopped. Each deletion is a unit of its own in the stream, as in Redis.
+
+use super::NodeState;
+use crate::config::Config;
+use crate::keyspace::{DbIndex, Key, UnixMs};
+use crate::replication::Role;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CycleKind {
+    /// By the timer, `hz` times a second.
+    Slow,
+    /// Before the loop sleeps, where the cycles before have left too many keys that are due.
+    Fast,
+}
+
+/// What one cycle leaves for the next, and what INFO shows.
+#[derive(Clone, Debug, Default)]
+pub struct ExpireCycle {
+    next_db: u32,
+    /// The last cycle ran out of time.
+    out_of_time: bool,
+    last_fast_ns: Option<u64>,
+    /// INFO `expired_stale_perc`: how many of the keys with an expiry are probably due, a running average.
+    pub stale_percent: f64,
+    /// INFO `expired_time_cap_reached_count`
+    pub time_cap_reached: u64,
+    /// INFO `expire_cycle_cpu_milliseconds`, in nanoseconds.
+    pub spent_ns: u64,
+    due: Vec<Vec<u8>>,
+}
+
+/// `active-expire-effort`, 1 to 10, as the number that it adds to the defaults.
+fn effort(config: &Config) -> u64 {
+    u64::from(config.active_expire_effort.clamp(1, 10)) - 1
+}
+
+/// The time that all slow cycles together may take of one second.
+pub fn slow_budget_ns_per_second(config: &Config) -> u64 {
+    (25 + 2 * effort(config)) * 10_000_000
+}
+
+/// Runs one cycle for about `budget_ns`. True if it ran out of time, so that more keys are likely to be due.
+pub fn active_expire_cycle(node: &mut NodeState, kind: CycleKind, budget_ns: u64) -> bool {
+    if !node.active_expire || node.loading.is_some() || !matches!(node.role, Role::Master) {
+        return false;
+    }
+    let effort = effort(&node.config);
+    let started_ns = node.env.clock.monotonic_ns();
+    let state = &mut node.expire_cycle;
+    if kind == CycleKind::Fast {
+        let is_needed = state.out_of_time || state.stale_percent >= (10 - effort) as f64;
+        let is_too_soon = state.last_fast_ns.is_some_and(|last| started_ns < last + 2 * budget_ns);
+        if !is_needed || is_too_soon {
+            return false;
+        }
+        state.last_fast_ns = Some(started_ns);
+    }
+    let mut due = std::mem::take(&mut state.due);
+    let totals = sweep(node, started_ns + budget_ns, effort, &mut due);
+    let spent_ns = node.env.clock.monotonic_ns() - started_ns;
+    let state = &mut node.expire_cycle;
+    state.due = due;
+    state.spent_ns += spent_ns;
+    state.out_of_time = totals.out_of_time;
+    state.time_cap_reached += u64::from(totals.out_of_time && kind == CycleKind::Slow);
+    let stale = if totals.sampled == 0 { 0.0 } else { totals.expired as f64 * 100.0 / totals.sampled as f64 };
+    state.stale_percent = stale * 0.05 + state.stale_percent * 0.95;
+    totals.out_of_time
+}
+
+#[derive(Default)]
+struct Totals {
+    sampled: usize,
+    expired: usize,
+    out_of_time: bool,
+}
+
+/// Every database in turn, from the one after that where the last cycle stopped, each until few of its samples are due.
+fn sweep(node: &mut NodeState, deadline_ns: u64, effort: u64, due: &mut Vec<Vec<u8>>) -> Totals {
+    let now = UnixMs(node.now_ms);
+    let keys_a_step = (20 + 5 * effort) as usize;
+    let acceptable_percent = (10 - effort) as usize;
+    let mut totals = Totals::default();
+    let databases = node.keyspace.databases();
+    for _ in 0..databases {
+        let db = DbIndex(node.expire_cycle.next_db % databases);
+        // Moved on first: a database full of due keys must not keep the others waiting in the next cycle.
+        node.expire_cycle.next_db = (db.0 + 1) % databases;
+        while node.keyspace.db(db).expires_len() > 0 {
+            due.clear();
+            let sampled = node.keyspace.db_mut(db).expire_sample(now, keys_a_step, due);
+            totals.sampled += sampled;
+            totals.expired += due.len();
+            for key in due.iter() {
+                let key = Key { bytes: key, hash: node.keyspace.hash(key) };
+                node.delete_expired(db, key);
+                node.flush_effects();
+            }
+            if node.env.clock.monotonic_ns() >= deadline_ns {
+                totals.out_of_time = true;
+                return totals;
+            }
+            if due.len() * 100 <= sampled * acceptable_percent {
+                break;
+            }
+        }
+    }
+    totals
+}

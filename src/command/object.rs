@@ -1,0 +1,121 @@
+//! OBJECT: what the server knows of a value beside its contents.
+
+use super::key_range::key_range;
+use super::{Acl, CmdResult, CommandError, Ctx, Flags, Spec};
+use crate::keyspace::Entry;
+use crate::resp::Reply;
+
+/// Replies with what `show` says of the key; null if there is none.
+fn describe(ctx: &mut Ctx<'_>, show: impl FnOnce(&Entry, &mut Reply) -> CmdResult) -> CmdResult {
+    let key = ctx.key(2);
+    ctx.peek_with(key, |entry, out| match entry {
+        Some(entry) => show(entry, out),
+        None => {
+            out.null();
+            Ok(())
+        }
+    })
+}
+
+fn object_encoding(ctx: &mut Ctx<'_>) -> CmdResult {
+    describe(ctx, |entry, out| {
+        out.bulk(entry.encoding().as_bytes());
+        Ok(())
+    })
+}
+
+/// Entries share no values that a client could tell apart.
+fn object_refcount(ctx: &mut Ctx<'_>) -> CmdResult {
+    describe(ctx, |_, out| {
+        out.int(1);
+        Ok(())
+    })
+}
+
+fn object_idletime(ctx: &mut Ctx<'_>) -> CmdResult {
+    let clock = super::context::lru_clock(ctx.node.now_ms);
+    describe(ctx, |entry, out| {
+        // The clock wraps, and so does the difference.
+        out.int(i64::from(clock.wrapping_sub(entry.lru()) & 0x00ff_ffff));
+        Ok(())
+    })
+}
+
+fn object_freq(ctx: &mut Ctx<'_>) -> CmdResult {
+    describe(ctx, |_, _| {
+        Err("ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime \
+             LRU and LFU data will take some time to adjust."
+            .into())
+    })
+}
+
+const HELP: &[&str] = &[
+    "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "ENCODING <key>",
+    "    Return the kind of internal representation used in order to store the value",
+    "    associated with a <key>.",
+    "FREQ <key>",
+    "    Return the access frequency index of the <key>. The returned integer is",
+    "    proportional to the logarithm of the recent access frequency of the key.",
+    "IDLETIME <key>",
+    "    Return the idle time of the <key>, that is the approximated number of",
+    "    seconds elapsed since the last access to the key.",
+    "REFCOUNT <key>",
+    "    Return the number of references of the value associated with the specified",
+    "    <key>.",
+    "HELP",
+    "    Print this help.",
+];
+
+fn object_help(ctx: &mut Ctx<'_>) -> CmdResult {
+    ctx.out.array(HELP.len());
+    for line in HELP {
+        ctx.out.simple(line);
+    }
+    Ok(())
+}
+
+/// The arity of OBJECT lets only requests with a subcommand through, and those go to its row.
+fn object(_: &mut Ctx<'_>) -> CmdResult {
+    Err(CommandError::SYNTAX)
+}
+
+const SUBCOMMANDS: &[Spec] = &[
+    Spec::new("encoding", 3, Flags::READONLY, object_encoding)
+        .keys(2, 2, 1)
+        .key_specs(&[key_range(&["RO"], 2, 0, 1)])
+        .acl(Acl::KEYSPACE)
+        .tips(&["nondeterministic_output"])
+        .docs("generic", "2.2.3", "O(1)", "Returns the internal encoding of a Redis object."),
+    Spec::new("freq", 3, Flags::READONLY, object_freq)
+        .keys(2, 2, 1)
+        .key_specs(&[key_range(&["RO"], 2, 0, 1)])
+        .acl(Acl::KEYSPACE)
+        .tips(&["nondeterministic_output"])
+        .docs("generic", "4.0.0", "O(1)", "Returns the logarithmic access frequency counter of a Redis object."),
+    Spec::new("refcount", 3, Flags::READONLY, object_refcount)
+        .keys(2, 2, 1)
+        .key_specs(&[key_range(&["RO"], 2, 0, 1)])
+        .acl(Acl::KEYSPACE)
+        .tips(&["nondeterministic_output"])
+        .docs("generic", "2.2.3", "O(1)", "Returns the reference count of a value of a key."),
+    Spec::new("idletime", 3, Flags::READONLY, object_idletime)
+        .keys(2, 2, 1)
+        .key_specs(&[key_range(&["RO"], 2, 0, 1)])
+        .acl(Acl::KEYSPACE)
+        .tips(&["nondeterministic_output"])
+        .docs("generic", "2.2.3", "O(1)", "Returns the time since the last access to a Redis object."),
+    Spec::new("help", 2, Flags::LOADING.union(Flags::STALE), object_help).acl(Acl::KEYSPACE).docs(
+        "generic",
+        "6.2.0",
+        "O(1)",
+        "Returns helpful text about the different subcommands.",
+    ),
+];
+
+pub(super) const ROWS: &[Spec] = &[Spec::new("object", -2, Flags::empty(), object).subcommands(SUBCOMMANDS).docs(
+    "generic",
+    "2.2.3",
+    "Depends on subcommand.",
+    "A container for object introspection commands.",
+)];
