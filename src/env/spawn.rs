@@ -43,7 +43,9 @@ impl Spawner for RealSpawner {
             let (exit, exited) = tokio::sync::oneshot::channel::<()>();
             let local = tokio::task::LocalSet::new();
             local.block_on(&runtime, async move {
-                start(Box::new(move || drop(exit.send(()))));
+                start(Box::new(move || {
+                    let _ = exit.send(());
+                }));
                 let _ = exited.await;
             });
         })?;

@@ -239,14 +239,15 @@ impl SimNet {
         SimNet { network, ip: host.ip() }
     }
 
-    fn resolve(&self, name: &str) -> Option<Ipv4Addr> {
+    /// The host that a name leads to, and the address that is called there.
+    fn resolve(&self, name: &str) -> Option<(Ipv4Addr, Ipv4Addr)> {
         if name == "localhost" {
-            return Some(self.ip);
+            return Some((self.ip, Ipv4Addr::LOCALHOST));
         }
         match name.parse::<Ipv4Addr>() {
-            Ok(ip) if ip.is_loopback() || ip.is_unspecified() => Some(self.ip),
-            Ok(ip) => Some(ip),
-            Err(_) => self.network.with(|wire, _| wire.names.get(name).copied()),
+            Ok(ip) if ip.is_loopback() || ip.is_unspecified() => Some((self.ip, Ipv4Addr::LOCALHOST)),
+            Ok(ip) => Some((ip, ip)),
+            Err(_) => self.network.with(|wire, _| wire.names.get(name).copied()).map(|ip| (ip, ip)),
         }
     }
 
@@ -277,10 +278,8 @@ impl Net for SimNet {
             let bound = match addr {
                 ListenAddr::Tcp(addr) if !self.is_local(addr.ip()) => return Err(io::Error::from(io::ErrorKind::AddrNotAvailable)),
                 ListenAddr::Tcp(addr) => {
-                    // Loopback and the host's own address are one here.
-                    let ip = if addr.is_ipv4() && !addr.ip().is_unspecified() { IpAddr::V4(self.ip) } else { addr.ip() };
                     let port = if addr.port() == 0 { host.free_port() } else { addr.port() };
-                    Bound::Tcp(SocketAddr::new(ip, port))
+                    Bound::Tcp(SocketAddr::new(addr.ip(), port))
                 }
                 ListenAddr::Unix { path, .. } => Bound::Unix(path.clone()),
             };
@@ -296,7 +295,7 @@ impl Net for SimNet {
 
     fn connect(&self, host: &str, port: u16, source: Option<IpAddr>) -> LocalBoxFuture<'static, io::Result<Box<dyn Socket>>> {
         let fail = |kind: io::ErrorKind| -> LocalBoxFuture<'static, io::Result<Box<dyn Socket>>> { Box::pin(async move { Err(kind.into()) }) };
-        let Some(target) = self.resolve(host) else { return fail(io::ErrorKind::NotFound) };
+        let Some((target, called)) = self.resolve(host) else { return fail(io::ErrorKind::NotFound) };
         if source.is_some_and(|source| !self.is_local(source)) {
             return fail(io::ErrorKind::AddrNotAvailable);
         }
@@ -309,7 +308,8 @@ impl Net for SimNet {
             Some(FIRST_SOURCE_PORT + host.sources_given % (u16::MAX - FIRST_SOURCE_PORT))
         });
         let Some(source_port) = source_port else { return fail(io::ErrorKind::HostUnreachable) };
-        let [from, to] = [SocketAddr::from((self.ip, source_port)), SocketAddr::from((target, port))];
+        let from = if called.is_loopback() { called } else { self.ip };
+        let [from, to] = [SocketAddr::from((from, source_port)), SocketAddr::from((called, port))];
         self.network.start_connect([self.ip, target], [Addr::Ip(from), Addr::Ip(to)], Bound::Tcp(to))
     }
 }

@@ -239,6 +239,11 @@ fn connections_are_refused_where_nobody_listens() {
         // The backlog holds one.
         pair.env_a.net.connect("b", 20_000, None).await.unwrap();
         assert_eq!(kind(pair.env_a.net.connect("b", 20_000, None).await), io::ErrorKind::ConnectionRefused);
+        // Loopback is not the host's own address.
+        let _local = pair.env_b.net.listen(&ListenAddr::Tcp(SocketAddr::from(([127, 0, 0, 1], 7002))), 1).unwrap();
+        assert_eq!(kind(pair.env_a.net.connect("b", 7002, None).await), io::ErrorKind::ConnectionRefused);
+        let client = pair.env_b.net.connect("localhost", 7002, None).await.unwrap();
+        assert!(client.local_addr().ip().unwrap().is_loopback());
         drop(pair.listener);
         assert_eq!(kind(pair.env_a.net.connect("b", 7000, None).await), io::ErrorKind::ConnectionRefused);
         let again = pair.env_b.net.listen(&any(7000), 1);
