@@ -13,11 +13,13 @@ mod table;
 mod client_commands;
 mod client_list;
 mod connection;
+mod docs;
 mod expire;
 mod expire_cycle;
 mod flush;
 mod help;
 mod info;
+mod introspect;
 mod key_range;
 mod keys;
 mod lcs;
@@ -50,6 +52,7 @@ pub(crate) fn families() -> Vec<&'static [Spec]> {
         expire::ROWS,
         flush::ROWS,
         info::ROWS,
+        introspect::ROWS,
         keys::ROWS,
         lcs::ROWS,
         object::ROWS,

@@ -14,7 +14,6 @@ mod panics;
 mod spawn;
 mod trace;
 mod wire;
-mod workload;
 mod world;
 
 pub use client::{SimClient, Value};
@@ -24,7 +23,6 @@ pub use net::{ConnInfo, Network, SimNet};
 pub use spawn::SimSpawner;
 pub use trace::Trace;
 pub use wire::Latency;
-pub use workload::Workload;
 pub use world::{Host, World};
 
 #[cfg(test)]

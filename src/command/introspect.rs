@@ -1,0 +1,420 @@
+//! The COMMAND family: what the table of rows says, in the shape of COMMAND INFO, LIST and GETKEYS. COMMAND DOCS is in `docs`.
+
+use super::docs::docs;
+use super::help::help;
+use super::{Acl, Begin, CmdResult, CommandError, CommandTable, Ctx, Find, Flags, KeySpec, Spec, full_name};
+use crate::resp::{Args, Reply};
+use crate::types::{glob, number::parse_i64};
+
+/// A row or subrow with the row it stands under, itself if it is no subrow.
+type Named = (&'static Spec, &'static Spec);
+
+/// The row of `get` or `config|get`, in any case.
+pub(super) fn find(table: &CommandTable, name: &[u8]) -> Option<Named> {
+    let mut parts = name.splitn(2, |byte| *byte == b'|');
+    let parent = table.rows[table.find(parts.next()?)?];
+    match parts.next() {
+        None => Some((parent, parent)),
+        Some(sub) => Some((parent, subcommand(parent, sub)?)),
+    }
+}
+
+fn subcommand(parent: &'static Spec, name: &[u8]) -> Option<&'static Spec> {
+    parent.subcommands.iter().find(|sub| sub.name.as_bytes().eq_ignore_ascii_case(name))
+}
+
+/// Every row and subrow that clients can use, by name.
+pub(super) fn everything(table: &CommandTable) -> impl Iterator<Item = Named> {
+    table.usable().flat_map(|parent| std::iter::once((parent, parent)).chain(parent.subcommands.iter().map(move |sub| (parent, sub))))
+}
+
+/// The row's categories: those that follow from its flags, and those it names.
+fn categories(spec: &Spec) -> Acl {
+    let implied = [
+        (Flags::WRITE, Acl::WRITE),
+        (Flags::READONLY, Acl::READ),
+        (Flags::ADMIN, Acl::ADMIN.union(Acl::DANGEROUS)),
+        (Flags::PUBSUB, Acl::PUBSUB),
+        (Flags::FAST, Acl::FAST),
+        (Flags::BLOCKING, Acl::BLOCKING),
+    ];
+    let mut all = spec.acl;
+    for (flag, acl) in implied {
+        all.set(acl, all.contains(acl) || spec.flags.contains(flag));
+    }
+    all.set(Acl::SLOW, !all.contains(Acl::FAST));
+    all
+}
+
+fn flag_words(out: &mut Reply, words: impl Iterator<Item = String>) {
+    let words: Vec<String> = words.collect();
+    out.set(words.len());
+    for word in words {
+        out.simple(&word);
+    }
+}
+
+/// One entry of COMMAND INFO, with the entries of its subcommands.
+fn describe(out: &mut Reply, parent: &'static Spec, spec: &'static Spec) {
+    out.array(10);
+    out.bulk(full_name(parent, spec).as_bytes());
+    out.int(spec.arity as i64);
+    flag_words(out, spec.flags.iter_names().map(|(name, _)| name.to_ascii_lowercase()));
+    let (first, last, step) = spec.keys;
+    out.int(first as i64);
+    out.int(last as i64);
+    out.int(step as i64);
+    flag_words(out, categories(spec).iter_names().map(|(name, _)| format!("@{}", name.to_ascii_lowercase())));
+    out.set(spec.tips.len());
+    for tip in spec.tips {
+        out.bulk(tip.as_bytes());
+    }
+    out.set(spec.key_specs.len());
+    for key_spec in spec.key_specs {
+        describe_key_spec(out, key_spec);
+    }
+    out.set(spec.subcommands.len());
+    for sub in spec.subcommands {
+        describe(out, spec, sub);
+    }
+}
+
+fn describe_key_spec(out: &mut Reply, spec: &KeySpec) {
+    out.map(if spec.notes.is_empty() { 3 } else { 4 });
+    if !spec.notes.is_empty() {
+        out.bulk(b"notes");
+        out.bulk(spec.notes.as_bytes());
+    }
+    out.bulk(b"flags");
+    flag_words(out, spec.flags.iter().map(|flag| flag.to_string()));
+    out.bulk(b"begin_search");
+    match spec.begin {
+        Begin::Index(index) => typed(out, "index", &[("index", Field::Int(index))]),
+        Begin::Keyword { keyword, start_from } => {
+            typed(out, "keyword", &[("keyword", Field::Text(keyword)), ("startfrom", Field::Int(start_from))]);
+        }
+        Begin::Unknown => typed(out, "unknown", &[]),
+    }
+    out.bulk(b"find_keys");
+    match spec.find {
+        Find::Range { last, step, limit } => {
+            typed(out, "range", &[("lastkey", Field::Int(last)), ("keystep", Field::Int(step)), ("limit", Field::Int(limit))]);
+        }
+        Find::KeyNum { keynum_index, first_key, step } => {
+            typed(out, "keynum", &[("keynumidx", Field::Int(keynum_index)), ("firstkey", Field::Int(first_key)), ("keystep", Field::Int(step))]);
+        }
+        Find::Unknown => typed(out, "unknown", &[]),
+    }
+}
+
+enum Field {
+    Int(i32),
+    Text(&'static str),
+}
+
+fn typed(out: &mut Reply, kind: &str, fields: &[(&str, Field)]) {
+    out.map(2);
+    out.bulk(b"type");
+    out.bulk(kind.as_bytes());
+    out.bulk(b"spec");
+    out.map(fields.len());
+    for (name, value) in fields {
+        out.bulk(name.as_bytes());
+        match value {
+            Field::Int(number) => out.int(*number as i64),
+            Field::Text(text) => out.bulk(text.as_bytes()),
+        }
+    }
+}
+
+fn all_infos(ctx: &mut Ctx<'_>) -> CmdResult {
+    let rows: Vec<_> = ctx.node.commands.usable().collect();
+    ctx.out.array(rows.len());
+    for row in rows {
+        describe(ctx.out, row, row);
+    }
+    Ok(())
+}
+
+fn info(ctx: &mut Ctx<'_>) -> CmdResult {
+    if ctx.args.len() == 2 {
+        return all_infos(ctx);
+    }
+    ctx.out.array(ctx.args.len() - 2);
+    for name in ctx.args.iter().skip(2) {
+        match find(&ctx.node.commands, name) {
+            Some((parent, spec)) => describe(ctx.out, parent, spec),
+            None => ctx.out.null(),
+        }
+    }
+    Ok(())
+}
+
+fn count(ctx: &mut Ctx<'_>) -> CmdResult {
+    let count = ctx.node.commands.usable().count();
+    ctx.out.int(count as i64);
+    Ok(())
+}
+
+fn list(ctx: &mut Ctx<'_>) -> CmdResult {
+    let args = ctx.args;
+    let all = everything(&ctx.node.commands);
+    let names: Vec<String> = if args.len() == 2 {
+        all.map(|(parent, spec)| full_name(parent, spec)).collect()
+    } else if args.len() == 5 && args.at(2).eq_ignore_ascii_case(b"FILTERBY") {
+        let value = args.at(4);
+        match args.at(3).to_ascii_uppercase().as_slice() {
+            b"MODULE" => Vec::new(),
+            b"ACLCAT" => {
+                let wanted = std::str::from_utf8(value).ok().and_then(|name| Acl::from_name(&name.to_ascii_uppercase()));
+                let is_in = |spec| wanted.is_some_and(|wanted| categories(spec).contains(wanted));
+                all.filter(|(_, spec)| is_in(spec)).map(|(parent, spec)| full_name(parent, spec)).collect()
+            }
+            b"PATTERN" => all.map(|(parent, spec)| full_name(parent, spec)).filter(|name| glob::matches(value, name.as_bytes(), true)).collect(),
+            _ => return Err(CommandError::SYNTAX),
+        }
+    } else {
+        return Err(CommandError::SYNTAX);
+    };
+    ctx.out.array(names.len());
+    for name in names {
+        ctx.out.bulk(name.as_bytes());
+    }
+    Ok(())
+}
+
+/// The keys of a request with what the command does to each, by its key specs. What a spec cannot say (`unknown`) is not found.
+fn keys_of<'a>(spec: &'static Spec, args: Args<'a>) -> Vec<(&'a [u8], &'static [&'static str])> {
+    let mut keys = Vec::new();
+    for key_spec in spec.key_specs {
+        let flags = variable_flags(spec, key_spec, args);
+        if let Some((first, last, step)) = range_of(key_spec, args) {
+            let positions = (first..=last).step_by(step).take_while(|at| *at < args.len());
+            keys.extend(positions.map(|at| (args.at(at), flags)));
+        }
+    }
+    keys
+}
+
+/// First and last position and step of the keys that a spec finds.
+fn range_of(spec: &KeySpec, args: Args<'_>) -> Option<(usize, usize, usize)> {
+    let count = args.len() as i64;
+    let begin = match spec.begin {
+        Begin::Index(index) => index as i64,
+        Begin::Keyword { keyword, start_from } => {
+            let is_it = |at: &usize| args.at(*at).eq_ignore_ascii_case(keyword.as_bytes());
+            let found = if start_from >= 0 {
+                (start_from as usize..args.len()).find(is_it)
+            } else {
+                (1..(count + start_from as i64 + 1).max(1) as usize).rev().find(is_it)
+            };
+            found? as i64 + 1
+        }
+        Begin::Unknown => return None,
+    };
+    let (first, last, step) = match spec.find {
+        Find::Range { last, step, limit: _ } if last >= 0 => (begin, begin + last as i64, step),
+        Find::Range { last, step, limit } if limit > 1 => (begin, begin + (count - begin) / limit as i64 + last as i64, step),
+        Find::Range { last, step, .. } => (begin, count + last as i64, step),
+        Find::KeyNum { keynum_index, first_key, step } => {
+            let keys = parse_i64(args.get(usize::try_from(begin + keynum_index as i64).ok()?)?)?;
+            let first = begin + first_key as i64;
+            (first, first.checked_add(keys.checked_sub(1)?.checked_mul(step as i64)?)?, step)
+        }
+        Find::Unknown => return None,
+    };
+    Some((usize::try_from(first).ok()?, usize::try_from(last).ok()?, usize::try_from(step).ok().filter(|step| *step > 0)?))
+}
+
+/// SET reads the old value only with GET; its row shows the most it may do.
+fn variable_flags(spec: &'static Spec, key_spec: &KeySpec, args: Args<'_>) -> &'static [&'static str] {
+    match spec.name {
+        "set" if args.iter().skip(3).any(|arg| arg.eq_ignore_ascii_case(b"GET")) => &["RW", "access", "update"],
+        "set" => &["OW", "update"],
+        _ => key_spec.flags,
+    }
+}
+
+fn asked_keys<'a>(ctx: &Ctx<'a>) -> Result<Vec<(&'a [u8], &'static [&'static str])>, CommandError> {
+    let request = ctx.args.tail(2);
+    let table = &ctx.node.commands;
+    let invalid = || CommandError::text("ERR Invalid command specified");
+    let parent = table.rows[table.find(request.at(0)).ok_or_else(invalid)?];
+    let spec = match request.get(1) {
+        Some(sub) if !parent.subcommands.is_empty() => subcommand(parent, sub).ok_or_else(invalid)?,
+        _ => parent,
+    };
+    if spec.key_specs.is_empty() {
+        return Err("ERR The command has no key arguments".into());
+    }
+    if !spec.arity_fits(request.len()) {
+        return Err("ERR Invalid number of arguments specified for command".into());
+    }
+    let keys = keys_of(spec, request);
+    if keys.is_empty() && !spec.flags.contains(Flags::NO_MANDATORY_KEYS) {
+        return Err("ERR Invalid arguments specified for command".into());
+    }
+    Ok(keys)
+}
+
+fn getkeys(ctx: &mut Ctx<'_>) -> CmdResult {
+    let keys = asked_keys(ctx)?;
+    ctx.out.array(keys.len());
+    for (key, _) in keys {
+        ctx.out.bulk(key);
+    }
+    Ok(())
+}
+
+fn getkeysandflags(ctx: &mut Ctx<'_>) -> CmdResult {
+    let keys = asked_keys(ctx)?;
+    ctx.out.array(keys.len());
+    for (key, flags) in keys {
+        ctx.out.array(2);
+        ctx.out.bulk(key);
+        flag_words(ctx.out, flags.iter().map(|flag| flag.to_string()));
+    }
+    Ok(())
+}
+
+fn command_help(ctx: &mut Ctx<'_>) -> CmdResult {
+    help(ctx.out, "COMMAND", HELP);
+    Ok(())
+}
+
+const HELP: &[&str] = &[
+    "(no subcommand)",
+    "    Return details about all Redis commands.",
+    "COUNT",
+    "    Return the total number of commands in this Redis server.",
+    "LIST",
+    "    Return a list of all commands in this Redis server.",
+    "INFO [<command-name> ...]",
+    "    Return details about multiple Redis commands.",
+    "    If no command names are given, documentation details for all",
+    "    commands are returned.",
+    "DOCS [<command-name> ...]",
+    "    Return documentation details about multiple Redis commands.",
+    "    If no command names are given, documentation details for all",
+    "    commands are returned.",
+    "GETKEYS <full-command>",
+    "    Return the keys from a full Redis command.",
+    "GETKEYSANDFLAGS <full-command>",
+    "    Return the keys and the access flags from a full Redis command.",
+];
+
+const ANY_TIME: Flags = Flags::LOADING.union(Flags::STALE);
+
+const COMMAND_ROWS: &[Spec] = &[
+    Spec::new("count", 2, ANY_TIME, count).acl(Acl::CONNECTION).docs("server", "2.8.13", "O(1)", "Returns a count of commands."),
+    Spec::new("docs", -2, ANY_TIME, docs)
+        .acl(Acl::CONNECTION)
+        .docs(
+            "server",
+            "7.0.0",
+            "O(N) where N is the number of commands to look up",
+            "Returns documentary information about one, multiple or all commands.",
+        )
+        .tips(&["nondeterministic_output_order"]),
+    Spec::new("getkeys", -3, ANY_TIME, getkeys).acl(Acl::CONNECTION).docs(
+        "server",
+        "2.8.13",
+        "O(N) where N is the number of arguments to the command",
+        "Extracts the key names from an arbitrary command.",
+    ),
+    Spec::new("getkeysandflags", -3, ANY_TIME, getkeysandflags).acl(Acl::CONNECTION).docs(
+        "server",
+        "7.0.0",
+        "O(N) where N is the number of arguments to the command",
+        "Extracts the key names and access flags for an arbitrary command.",
+    ),
+    Spec::new("help", 2, ANY_TIME, command_help).acl(Acl::CONNECTION).docs(
+        "server",
+        "5.0.0",
+        "O(1)",
+        "Returns helpful text about the different subcommands.",
+    ),
+    Spec::new("info", -2, ANY_TIME, info)
+        .acl(Acl::CONNECTION)
+        .docs("server", "2.8.13", "O(N) where N is the number of commands to look up", "Returns information about one, multiple or all commands.")
+        .tips(&["nondeterministic_output_order"]),
+    Spec::new("list", -2, ANY_TIME, list)
+        .acl(Acl::CONNECTION)
+        .docs("server", "7.0.0", "O(N) where N is the total number of Redis commands", "Returns a list of command names.")
+        .tips(&["nondeterministic_output_order"]),
+];
+
+pub(super) const ROWS: &[Spec] = &[Spec::new("command", -1, ANY_TIME, all_infos)
+    .acl(Acl::CONNECTION)
+    .docs("server", "2.8.13", "O(N) where N is the total number of Redis commands", "Returns detailed information about all commands.")
+    .tips(&["nondeterministic_output_order"])
+    .subcommands(COMMAND_ROWS)];
+
+#[cfg(test)]
+mod tests {
+    use super::super::NodeState;
+    use super::*;
+
+    /// A request of words.
+    fn with_args<T>(words: &[&str], f: impl FnOnce(Args<'_>) -> T) -> T {
+        let mut bytes = Vec::new();
+        let mut ranges = Vec::new();
+        for word in words {
+            ranges.push(crate::resp::ArgRange { start: bytes.len() as u32, len: word.len() as u32 });
+            bytes.extend_from_slice(word.as_bytes());
+        }
+        f(Args::new(&bytes, &ranges))
+    }
+
+    fn found(begin: Begin, find: Find, words: &[&str]) -> Option<(usize, usize, usize)> {
+        with_args(words, |args| range_of(&KeySpec { flags: &[], begin, find, notes: "" }, args))
+    }
+
+    #[test]
+    fn key_specs_find_ranges_counts_and_keywords() {
+        let all = Find::Range { last: -1, step: 2, limit: 0 };
+        assert_eq!(found(Begin::Index(1), all, &["mset", "a", "1", "b", "2"]), Some((1, 4, 2)));
+        let counted = Find::KeyNum { keynum_index: 0, first_key: 1, step: 1 };
+        assert_eq!(found(Begin::Index(2), counted, &["eval", "s", "2", "a", "b", "c"]), Some((3, 4, 1)));
+        assert_eq!(found(Begin::Index(2), counted, &["eval", "s", "0"]), Some((3, 2, 1)));
+        assert_eq!(found(Begin::Index(2), counted, &["eval", "s", "9223372036854775807"]).map(|range| range.2), Some(1));
+        assert_eq!(found(Begin::Index(2), counted, &["eval", "s", "many"]), None);
+        let streams = Begin::Keyword { keyword: "STREAMS", start_from: 1 };
+        let half = Find::Range { last: -1, step: 1, limit: 2 };
+        assert_eq!(found(streams, half, &["xread", "streams", "a", "b", "0", "0"]), Some((2, 3, 1)));
+        assert_eq!(found(streams, half, &["xread", "count", "a"]), None);
+        let keys = Begin::Keyword { keyword: "KEYS", start_from: -2 };
+        assert_eq!(found(keys, Find::Range { last: -1, step: 1, limit: 0 }, &["migrate", "h", "p", "keys", "a", "b"]), Some((4, 5, 1)));
+    }
+
+    #[test]
+    fn every_row_is_described_and_counted() {
+        let (mut node, slot) = NodeState::for_tests();
+        let count = node.commands.rows.len();
+        assert_eq!(node.run(slot, &[b"COMMAND", b"COUNT"]), format!(":{count}\r\n").into_bytes());
+        assert!(node.run(slot, &[b"COMMAND"]).starts_with(format!("*{count}\r\n*10\r\n").as_bytes()));
+        assert_eq!(node.run(slot, &[b"COMMAND", b"INFO", b"nosuch", b"config|nosuch"]), b"*2\r\n$-1\r\n$-1\r\n");
+        assert_eq!(
+            node.run(slot, &[b"COMMAND", b"LIST", b"FILTERBY", b"PATTERN", b"client|set*"]),
+            b"*2\r\n$14\r\nclient|setinfo\r\n$14\r\nclient|setname\r\n"
+        );
+    }
+
+    #[test]
+    fn categories_follow_from_flags() {
+        let commands = CommandTable::new(&[]).expect("the table is good");
+        let (_, kill) = find(&commands, b"Client|KILL").unwrap();
+        assert_eq!(categories(kill), Acl::ADMIN | Acl::SLOW | Acl::DANGEROUS | Acl::CONNECTION);
+        let (_, ping) = find(&commands, b"ping").unwrap();
+        assert_eq!(categories(ping), Acl::FAST | Acl::CONNECTION);
+    }
+
+    #[test]
+    fn keys_are_asked_of_subcommands_too() {
+        let (mut node, slot) = NodeState::for_tests();
+        assert_eq!(node.run(slot, &[b"COMMAND", b"GETKEYS", b"memory", b"usage", b"k"]), b"*1\r\n$1\r\nk\r\n");
+        assert_eq!(node.run(slot, &[b"COMMAND", b"GETKEYS", b"memory", b"nosuch"]), b"-ERR Invalid command specified\r\n");
+        assert_eq!(node.run(slot, &[b"COMMAND", b"GETKEYS", b"ping"]), b"-ERR The command has no key arguments\r\n");
+        assert_eq!(node.run(slot, &[b"COMMAND", b"GETKEYS", b"memory", b"usage"]), b"-ERR Invalid number of arguments specified for command\r\n");
+    }
+}
