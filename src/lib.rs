@@ -9,6 +9,7 @@ pub mod persistence;
 pub mod rdb;
 pub mod replication;
 pub mod resp;
+pub mod server;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod types;

@@ -1,1 +1,26 @@
+//! The actors: thin shells around the plain cores. All of a node's actors but the SnapshotWorkers live on one thread and share `Shell`.
+//!
+//! - `Connection`: one client socket. Reads what is there, marks itself ready.
+//! - `Keyspace`: owns the turn: parses, executes and answers what the ready connections have read.
+//! - `ReplicationMaster`: owns the stream's readers: starts snapshots, watches over slaves.
+//! - `ReplicaSession`: the master's end of one link: writes snapshot and stream to one slave.
+//! - `ReplicaClient`: the slave's end: connects, syncs, follows, reconnects.
+//! - `SnapshotWorker`: encodes captured chunks to RDB on a thread of its own.
 
+mod connection;
+mod cron;
+mod keyspace;
+mod replica_client;
+mod replica_session;
+mod replication_master;
+mod shell;
+mod snapshot_worker;
+mod turn;
+
+pub use connection::Connection;
+pub use keyspace::{Drain, Keyspace};
+pub use replica_client::ReplicaClient;
+pub use replica_session::ReplicaSession;
+pub use replication_master::ReplicationMaster;
+pub use shell::{Addresses, Conn, Shell};
+pub use snapshot_worker::SnapshotWorker;

@@ -238,6 +238,16 @@ impl NodeState {
         }
     }
 
+    /// A database has got other contents: everybody who watches one of its keys is told.
+    pub fn touch_all_watchers(&mut self, db: DbIndex) {
+        let watchers: Vec<u32> = self.watches.in_db(db).flat_map(|(_, clients)| clients.to_vec()).collect();
+        for slot in watchers {
+            if let Some(client) = self.clients.get_mut(Slot(slot)) {
+                client.flags |= super::ClientFlags::DIRTY_CAS;
+            }
+        }
+    }
+
     /// Adds one effect of the running unit, if anybody wants the stream.
     pub fn add_effect(&mut self, db: DbIndex, encode: impl FnOnce(&mut Vec<u8>)) {
         if self.stream.is_active() && matches!(self.role, Role::Master) {

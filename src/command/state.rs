@@ -9,6 +9,7 @@ use super::{Clients, CommandTable, ExpireCycle, Slot, Stats};
 use crate::config::Config;
 use crate::env::Env;
 use crate::keyspace::{DbIndex, Keyspace, Watches};
+use crate::rdb::Aux;
 use crate::replication::{ReplId, Role, Stream};
 
 /// What a command asks of the actors; carried out when the turn ends, in order.
@@ -22,6 +23,8 @@ pub enum Request {
     FullSync(Slot),
     /// A slave continues from `Replica::sent`.
     ContinueSync(Slot),
+    /// A slave has acknowledged.
+    ReplicaAcked(Slot),
     /// Drop the links to our slaves, so that they come back by PSYNC.
     DropReplicas,
     /// BGSAVE.
@@ -34,6 +37,8 @@ pub enum Request {
     Relisten,
     /// Directives have changed that actors hold copies of (keepalive, hz, backlog size, log level, ...).
     Reconfigure,
+    /// A command of the master's stream can't be applied here.
+    StopLink(String),
 }
 
 /// SAVE and BGSAVE, for INFO persistence.
@@ -48,6 +53,9 @@ pub struct SaveState {
     /// Unix ms of the last attempt: save points wait 5 s after a failure.
     pub last_try_ms: i64,
     pub scheduled: bool,
+    /// Progress of the running BGSAVE.
+    pub keys_done: u64,
+    pub keys_total: u64,
 }
 
 /// Progress of a load at start.
@@ -107,6 +115,8 @@ pub struct NodeState {
     pub expire_cycle: ExpireCycle,
     /// True while a command of the master's stream is executed: nothing counts as expired, errors stop the link.
     pub applying_stream: bool,
+    /// Bytes of an open MULTI of the master's stream: applied, and counted, when its EXEC has been.
+    pub unapplied: Vec<u8>,
 }
 
 impl NodeState {
@@ -132,6 +142,8 @@ impl NodeState {
                 bgsave_started_ms: None,
                 last_try_ms: 0,
                 scheduled: false,
+                keys_done: 0,
+                keys_total: 0,
             },
             loading: None,
             effects: Effects::default(),
@@ -147,11 +159,42 @@ impl NodeState {
             active_expire: true,
             expire_cycle: ExpireCycle::default(),
             applying_stream: false,
+            unapplied: Vec::new(),
             config_file: None,
             env,
             log,
             config,
         })
+    }
+
+    /// The link to the master must end, for a reason that an operator has to see. After a transaction that broke off in the middle nothing can be
+    /// continued: the next link begins with a full sync.
+    pub fn stop_link(&mut self, reason: String) {
+        let broken_inside_exec = !self.unapplied.is_empty();
+        if let Role::Replica(link) = &mut self.role
+            && broken_inside_exec
+        {
+            link.cached = None;
+            link.history_broken = true;
+        }
+        self.unapplied.clear();
+        self.requests.push(Request::StopLink(reason));
+    }
+
+    /// What a snapshot taken now says of itself: where in the stream it was taken, so that a slave that loads it can go on from there.
+    pub fn snapshot_aux(&self) -> Aux {
+        let mut aux = Aux::written_at(self.now_ms / 1000, self.keyspace.allocated() as u64);
+        if self.stream.is_active() {
+            let db = match &self.role {
+                Role::Master => self.stream.selected(),
+                Role::Replica(_) => self.clients.iter().find(|(_, client)| client.is(super::ClientFlags::MASTER)).map(|(_, client)| client.db),
+            };
+            // Without a selected database the stream can't be continued from this file: the next write says SELECT.
+            aux.repl_stream_db = Some(db.map_or(-1, |db| i64::from(db.0)));
+            aux.repl_id = Some(self.stream.replid.to_string());
+            aux.repl_offset = i64::try_from(self.stream.offset().0).ok();
+        }
+        aux
     }
 
     /// Reads the clock for the commands to come.

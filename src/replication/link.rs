@@ -56,6 +56,8 @@ pub struct MasterLink {
     pub stream_db: Option<DbIndex>,
     /// The master's history and how much of it was applied; `None` when there is nothing to continue from.
     pub cached: Option<(ReplId, ReplOffset)>,
+    /// What was applied can't be continued (a transaction broke off, or the master has no history to name): `cached` stays empty.
+    pub history_broken: bool,
 }
 
 impl MasterLink {
@@ -72,6 +74,7 @@ impl MasterLink {
             sync_last_io_ms: now_ms,
             stream_db: None,
             cached: None,
+            history_broken: false,
         }
     }
 

@@ -1,6 +1,7 @@
 //! The master's end of a link: what is known of each slave.
 
 use super::ReplOffset;
+use crate::keyspace::SnapshotId;
 
 /// How far a slave is, as INFO names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +42,10 @@ pub struct Replica {
     pub ack_ms: i64,
     /// The next byte of the stream to send is the one after this.
     pub sent: ReplOffset,
+    /// Unix ms when its socket last took something.
+    pub progress_ms: i64,
+    /// The snapshot that it is being sent.
+    pub snapshot: Option<SnapshotId>,
     /// REPLCONF rdb-only etc. of newer peers are kept here as told.
     pub version: Option<String>,
 }
@@ -57,6 +62,8 @@ impl Default for Replica {
             ack_offset: ReplOffset(0),
             ack_ms: 0,
             sent: ReplOffset(0),
+            progress_ms: 0,
+            snapshot: None,
             version: None,
         }
     }

@@ -3,19 +3,17 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Bytes, BytesMut};
-
 use super::{ReplId, ReplOffset, StreamPos};
 use crate::keyspace::DbIndex;
 
 /// Bytes a block of the backlog; slaves are sent slices of the same blocks.
 const BLOCK_BYTES: usize = 64 * 1024;
 
-/// The last bytes of the stream, in shared blocks.
+/// The last bytes of the stream, in blocks of one size but for the last.
 #[derive(Default)]
 pub struct Backlog {
-    blocks: VecDeque<Bytes>,
-    tail: BytesMut,
+    blocks: VecDeque<Box<[u8]>>,
+    tail: Vec<u8>,
     /// Bytes of the stream before the first one kept.
     start: u64,
     end: u64,
@@ -23,15 +21,15 @@ pub struct Backlog {
 
 impl Backlog {
     fn new(at: ReplOffset) -> Self {
-        Backlog { blocks: VecDeque::new(), tail: BytesMut::with_capacity(BLOCK_BYTES), start: at.0, end: at.0 }
+        Backlog { blocks: VecDeque::new(), tail: Vec::with_capacity(BLOCK_BYTES), start: at.0, end: at.0 }
     }
 
     fn append(&mut self, mut bytes: &[u8]) {
         self.end += bytes.len() as u64;
         while !bytes.is_empty() {
             if self.tail.len() == BLOCK_BYTES {
-                let full = std::mem::replace(&mut self.tail, BytesMut::with_capacity(BLOCK_BYTES));
-                self.blocks.push_back(full.freeze());
+                let full = std::mem::replace(&mut self.tail, Vec::with_capacity(BLOCK_BYTES));
+                self.blocks.push_back(full.into_boxed_slice());
             }
             let n = bytes.len().min(BLOCK_BYTES - self.tail.len());
             self.tail.extend_from_slice(&bytes[..n]);

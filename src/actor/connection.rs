@@ -1,0 +1,184 @@
+//! One client socket.
+//!
+//! Owns: the reading end of a `Conn`, by its pump. Receives: nothing but the socket's readiness. Sends: `Drain` to the Keyspace, once a turn,
+//! through `Shell::ready`. Stops when: the turn has closed the connection.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context as TaskContext, Poll};
+
+use actix::prelude::*;
+
+use super::shell::{Conn, ConnIo, Shell};
+use crate::command::{Client, ClientFlags, Request};
+use crate::env::{Addr as NetAddr, Socket};
+
+/// Bytes of one read; a short read means that the socket is drained.
+const READ_BYTES: usize = 16 << 10;
+/// A buffer with less room than this is grown before a read.
+const READ_BYTES_MIN: usize = 4 << 10;
+/// Bytes of one read in the middle of a long argument.
+const READ_BYTES_MAX: usize = 1 << 20;
+/// A connection that waits for its turn reads no further than this.
+const UNEXECUTED_BYTES_MAX: usize = 64 << 10;
+
+/// The actor of one client's socket.
+pub struct Connection {
+    shell: Rc<Shell>,
+    conn: Rc<Conn>,
+}
+
+impl Connection {
+    /// Takes an accepted socket: registers the client, or turns it away with the error Redis gives.
+    pub fn accept(shell: &Rc<Shell>, mut socket: Box<dyn Socket>) {
+        let mut state = shell.state.borrow_mut();
+        state.tick();
+        state.stats.connections_received += 1;
+        if let Some(refusal) = refusal(&state, &*socket) {
+            state.stats.connections_rejected += 1;
+            // The peer may not read it: then it just sees the end.
+            let _ = socket.try_write(refusal.as_bytes());
+            return;
+        }
+        let period = state.config.tcp_keepalive;
+        socket.set_keepalive((period > 0).then(|| std::time::Duration::from_secs(period)));
+        let id = state.clients.next_id();
+        let mut client = Client::new(id, socket.peer_addr(), socket.local_addr(), socket.fd(), state.now_ms);
+        if matches!(client.addr, NetAddr::Unix(_)) {
+            client.flags |= ClientFlags::UNIX_SOCKET;
+        }
+        if state.config.requirepass.is_empty() {
+            client.flags |= ClientFlags::AUTHENTICATED;
+        }
+        let slot = state.clients.insert(client);
+        drop(state);
+        let conn = shell.attach(slot, socket, Vec::new());
+        Connection { shell: shell.clone(), conn }.start();
+    }
+}
+
+/// Why a new connection is turned away, as Redis says it.
+fn refusal(state: &crate::command::NodeState, socket: &dyn Socket) -> Option<&'static str> {
+    if state.clients.len() >= state.config.maxclients as usize {
+        return Some("-ERR max number of clients reached\r\n");
+    }
+    let open = !state.config.protected_mode || !state.config.requirepass.is_empty();
+    let local = socket.peer_addr().ip().is_none_or(|ip| ip.is_loopback());
+    if !open && !local {
+        return Some(
+            "-DENIED Redis is running in protected mode because protected mode is enabled and no password is set for the default user. In this mode \
+             connections are only accepted from the loopback interface. If you want to connect from external computers to Redis you may adopt one of the \
+             following solutions: 1) Just disable protected mode sending the command 'CONFIG SET protected-mode no' from the loopback interface by \
+             connecting to Redis from the same host the server is running, however MAKE SURE Redis is not publicly accessible from internet if you do \
+             so. Use CONFIG REWRITE to make this change permanent. 2) Alternatively you can just disable the protected mode by editing the Redis \
+             configuration file, and setting the protected mode option to 'no', and then restarting the server. 3) If you started the server manually \
+             just for testing, restart it with the '--protected-mode no' option. 4) Setup a an authentication password for the default user. NOTE: You \
+             only need to do one of the above things in order for the server to start accepting connections from the outside.\r\n",
+        );
+    }
+    None
+}
+
+impl Actor for Connection {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        let pump = Pump::new(self.shell.clone(), self.conn.clone());
+        ctx.spawn(pump.into_actor(self).map(|(), _, ctx| ctx.stop()));
+    }
+}
+
+/// Reads a `Conn` for the turn and writes what the turn could not; ends when the connection is closed.
+pub(super) struct Pump {
+    shell: Rc<Shell>,
+    conn: Rc<Conn>,
+}
+
+impl Pump {
+    pub fn new(shell: Rc<Shell>, conn: Rc<Conn>) -> Self {
+        Pump { shell, conn }
+    }
+
+    /// Goes on writing replies once the socket takes more.
+    fn write(&self, cx: &mut TaskContext<'_>) {
+        while self.conn.write_blocked.get() {
+            let ready = match &mut self.conn.io.borrow_mut().socket {
+                Some(socket) => socket.poll_write_ready(cx),
+                None => return,
+            };
+            match ready {
+                Poll::Pending => return,
+                Poll::Ready(Err(_)) => return self.end(),
+                Poll::Ready(Ok(())) => {}
+            }
+            self.conn.write_blocked.set(false);
+            let mut state = self.shell.state.borrow_mut();
+            if !self.shell.flush(&mut state, &self.conn) {
+                state.requests.push(Request::Close(self.conn.slot));
+                drop(state);
+                return self.shell.request_turn();
+            }
+            if self.conn.paused.get() && !self.shell.is_congested(&state, self.conn.slot) {
+                self.conn.paused.set(false);
+                self.shell.ready(&self.conn);
+            }
+        }
+    }
+
+    fn end(&self) {
+        self.conn.ended.set(true);
+        self.shell.ready(&self.conn);
+    }
+
+    /// Reads what is there. Pauses when more waits for execution than it should.
+    fn read(&self, cx: &mut TaskContext<'_>) {
+        let mut io = self.conn.io.borrow_mut();
+        let missing = io.decoder.missing().min(READ_BYTES_MAX);
+        let bound = UNEXECUTED_BYTES_MAX.max(io.input.len() + missing);
+        while !self.conn.ended.get() {
+            let ConnIo { socket: Some(socket), input, .. } = &mut *io else { return };
+            if input.len() >= bound {
+                self.conn.paused.set(true);
+                return;
+            }
+            if input.capacity() == 0 {
+                *input = self.shell.take_buffer();
+            }
+            let spare = input.capacity() - input.len();
+            let max = if missing > READ_BYTES || spare < READ_BYTES_MIN { missing.max(READ_BYTES) } else { spare };
+            let polled = socket.poll_read(cx, input, max);
+            if input.is_empty() {
+                self.shell.give_buffer(std::mem::take(input));
+            }
+            match polled {
+                Poll::Pending => return,
+                Poll::Ready(Ok(0)) => self.end(),
+                Poll::Ready(Ok(_)) => self.shell.ready(&self.conn),
+                Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Poll::Ready(Err(_)) => self.end(),
+            }
+        }
+    }
+
+    fn remember(&self, cx: &TaskContext<'_>) {
+        let mut waker = self.conn.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+    }
+}
+
+impl Future for Pump {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
+        self.remember(cx);
+        if !self.conn.closed.get() {
+            self.write(cx);
+            self.read(cx);
+        }
+        if self.conn.closed.get() { Poll::Ready(()) } else { Poll::Pending }
+    }
+}

@@ -1,0 +1,291 @@
+//! The sole executor.
+//!
+//! Owns: the turn, and the snapshots in the making. Receives: `Drain` (connections are ready), credits from SnapshotWorkers, `BeginSnapshot` from the
+//! ReplicationMaster. Sends: captured chunks to SnapshotWorkers; what commands have asked for (`Request`) to the other actors. Never awaits a
+//! peer or a disk. Stops when the node stops.
+
+use std::rc::Rc;
+
+use actix::prelude::*;
+use slog::{crit, error, info, warn};
+
+use super::replica_client::{Follow, StopFollowing};
+use super::replication_master::{ContinueSync, DropReplicas, ReplicaAcked, StartFullSync, StartSave, StreamAdvanced};
+use super::shell::Shell;
+use super::snapshot_worker::{SnapshotWorker, WriteChunks};
+use super::turn::Turn;
+use crate::command::{NodeState, Request};
+use crate::keyspace::SnapshotId;
+use crate::replication::ReplOffset;
+
+/// CPU that one step of a snapshot may take; what a bucket holds comes on top.
+const SNAPSHOT_STEP_NS: u64 = 200_000;
+/// Bytes of one step.
+const SNAPSHOT_STEP_BYTES: usize = 256 << 10;
+/// Captured bytes that a worker has not written yet: above it no further steps are made (writes still capture what they change).
+const SNAPSHOT_IN_FLIGHT_MAX: usize = 8 << 20;
+
+/// The actor that owns every database.
+pub struct Keyspace {
+    pub(super) shell: Rc<Shell>,
+    turn: Turn,
+    snapshots: Vec<Running>,
+    /// The offset up to which the ReplicationMaster has been told.
+    told: ReplOffset,
+    /// A turn is scheduled behind the runtime's other work.
+    resuming: bool,
+}
+
+struct Running {
+    id: SnapshotId,
+    worker: Addr<SnapshotWorker>,
+    in_flight_bytes: usize,
+}
+
+/// Connections are ready, or a turn is wanted for what a timer has done.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub struct Drain;
+
+/// The cut is now: from here on chunks go to the worker.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct CaptureInto {
+    pub id: SnapshotId,
+    pub worker: Addr<SnapshotWorker>,
+}
+
+/// A worker has dealt with so many captured bytes.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct ChunksWritten {
+    pub id: SnapshotId,
+    pub bytes: usize,
+}
+
+/// Nobody wants the snapshot any more.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct CancelSnapshot(pub SnapshotId);
+
+impl Keyspace {
+    pub fn new(shell: Rc<Shell>) -> Self {
+        Keyspace { shell, turn: Turn::default(), snapshots: Vec::new(), told: ReplOffset(0), resuming: false }
+    }
+
+    /// One turn, one step of each snapshot, then what commands have asked for.
+    pub(super) fn run_turn(&mut self, ctx: &mut Context<Self>) {
+        self.shell.turn_begins();
+        if self.shell.is_stopping() {
+            return;
+        }
+        let cpu_from = self.cpu_ns();
+        let Some(left) = self.guarded_turn() else { return };
+        let turned = self.cpu_ns();
+        let capturing = self.step_snapshots();
+        let ended = if self.snapshots.is_empty() { turned } else { self.cpu_ns() };
+        {
+            let stats = &mut self.shell.state.borrow_mut().stats;
+            stats.turns += 1;
+            stats.longest_turn_ns = stats.longest_turn_ns.max(ended - cpu_from);
+            stats.longest_turn_ever_ns = stats.longest_turn_ever_ns.max(ended - cpu_from);
+            stats.longest_snapshot_step_ns = stats.longest_snapshot_step_ns.max(ended - turned);
+        }
+        self.carry_out();
+        self.tell_stream();
+        if left || capturing {
+            self.resume(ctx);
+        }
+    }
+
+    /// A panic in a turn is a bug: the node stops and says so, the host application lives.
+    fn guarded_turn(&mut self) -> Option<bool> {
+        let turn = std::panic::AssertUnwindSafe(|| self.turn.run(&self.shell));
+        match std::panic::catch_unwind(turn) {
+            Ok(left) => Some(left),
+            Err(panic) => {
+                let text = panic.downcast_ref::<&str>().map(|text| text.to_string());
+                let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+                crit!(self.shell.state.borrow().log, "The node stops because of a bug"; "panic" => &text);
+                self.shell.stop(Some(format!("panic: {text}")));
+                None
+            }
+        }
+    }
+
+    fn cpu_ns(&self) -> u64 {
+        self.shell.state.borrow().env.clock.thread_cpu_ns()
+    }
+
+    /// Another turn, after timers and other actors had theirs.
+    fn resume(&mut self, ctx: &mut Context<Self>) {
+        if !std::mem::replace(&mut self.resuming, true) {
+            let later = actix_rt::task::yield_now();
+            ctx.spawn(later.into_actor(self).map(|(), act, ctx| {
+                act.resuming = false;
+                act.run_turn(ctx);
+            }));
+        }
+    }
+
+    /// Captures a little more for every running snapshot. True if there is more to do at once.
+    fn step_snapshots(&mut self) -> bool {
+        let mut more = false;
+        let shell = self.shell.clone();
+        self.snapshots.retain_mut(|running| {
+            let mut state = shell.state.borrow_mut();
+            let state = &mut *state;
+            let full = running.in_flight_bytes >= SNAPSHOT_IN_FLIGHT_MAX;
+            if full && state.keyspace.snapshot_pending(running.id) < SNAPSHOT_STEP_BYTES {
+                return true;
+            }
+            let clock = state.env.clock.clone();
+            let until_ns = clock.monotonic_ns() + if full { 0 } else { SNAPSHOT_STEP_NS };
+            let step = state.keyspace.snapshot_step(running.id, SNAPSHOT_STEP_BYTES, &mut || clock.monotonic_ns() >= until_ns);
+            let bytes: usize = step.chunks.iter().map(|chunk| chunk.size()).sum();
+            running.in_flight_bytes += bytes;
+            let done = step.done;
+            running.worker.do_send(WriteChunks { chunks: step.chunks, bytes, done, keys_done: step.keys_done, keys_total: step.keys_total });
+            more |= !done && running.in_flight_bytes < SNAPSHOT_IN_FLIGHT_MAX;
+            !done
+        });
+        self.free_garbage();
+        more
+    }
+
+    /// What is too big to be freed here is freed on another thread.
+    fn free_garbage(&mut self) {
+        let mut state = self.shell.state.borrow_mut();
+        while let Some(garbage) = state.keyspace.take_garbage() {
+            if let Err(error) = state.env.spawner.spawn_job("free", Box::new(move || drop(garbage))) {
+                warn!(state.log, "No thread to free memory on: it is freed here"; "error" => %error);
+            }
+        }
+    }
+
+    /// Does what the turn's commands have asked for, in order.
+    pub(super) fn carry_out(&mut self) {
+        loop {
+            let mut state = self.shell.state.borrow_mut();
+            if state.requests.is_empty() {
+                break;
+            }
+            let requests = std::mem::take(&mut state.requests);
+            for request in requests {
+                self.carry_out_one(&mut state, request);
+            }
+        }
+        self.free_garbage();
+    }
+
+    fn carry_out_one(&self, state: &mut NodeState, request: Request) {
+        let to = self.shell.addresses();
+        match request {
+            Request::Follow => to.replica.do_send(Follow),
+            Request::StopFollowing => to.replica.do_send(StopFollowing { reason: None }),
+            Request::StopLink(reason) => to.replica.do_send(StopFollowing { reason: Some(reason) }),
+            Request::FullSync(slot) => to.master.do_send(StartFullSync(slot)),
+            Request::ContinueSync(slot) => to.master.do_send(ContinueSync(slot)),
+            Request::ReplicaAcked(slot) => to.master.do_send(ReplicaAcked(slot)),
+            Request::DropReplicas => to.master.do_send(DropReplicas { why: "the history has changed" }),
+            Request::BackgroundSave => to.master.do_send(StartSave),
+            Request::Close(slot) => self.shell.close(state, slot),
+            Request::Relisten => crate::server::relisten(&self.shell, state),
+            Request::Reconfigure => {}
+            Request::Shutdown { save, now: _, force } => self.shut_down(state, save, force),
+        }
+    }
+
+    /// SHUTDOWN, SIGTERM: saves if asked or if there are save points, then stops the node.
+    fn shut_down(&self, state: &mut NodeState, save: Option<bool>, force: bool) {
+        let wanted = save.unwrap_or(!state.config.save.is_empty());
+        if wanted && state.loading.is_none() {
+            info!(state.log, "Saving the final RDB snapshot before exiting.");
+            if let Err(error) = crate::server::save_now(state) {
+                error!(state.log, "Error trying to save the DB"; "error" => %error);
+                if !force {
+                    warn!(state.log, "Can't exit because of it: SHUTDOWN FORCE or NOSAVE exits without saving");
+                    return;
+                }
+            }
+        }
+        info!(state.log, "Bye bye...");
+        self.shell.stop(None);
+    }
+
+    /// One notice a turn to the readers of the stream.
+    fn tell_stream(&mut self) {
+        let offset = self.shell.state.borrow().stream.offset();
+        if offset != self.told {
+            self.told = offset;
+            self.shell.addresses().master.do_send(StreamAdvanced);
+        }
+    }
+}
+
+impl Actor for Keyspace {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Context<Self>) {
+        super::cron::start(self, ctx);
+    }
+}
+
+impl Handler<Drain> for Keyspace {
+    type Result = ();
+
+    fn handle(&mut self, _: Drain, ctx: &mut Context<Self>) {
+        self.run_turn(ctx);
+    }
+}
+
+impl Handler<CaptureInto> for Keyspace {
+    type Result = ();
+
+    fn handle(&mut self, message: CaptureInto, ctx: &mut Context<Self>) {
+        self.snapshots.push(Running { id: message.id, worker: message.worker, in_flight_bytes: 0 });
+        self.resume(ctx);
+    }
+}
+
+impl Handler<ChunksWritten> for Keyspace {
+    type Result = ();
+
+    fn handle(&mut self, message: ChunksWritten, ctx: &mut Context<Self>) {
+        if let Some(running) = self.snapshots.iter_mut().find(|running| running.id == message.id) {
+            running.in_flight_bytes -= message.bytes.min(running.in_flight_bytes);
+            self.resume(ctx);
+        }
+    }
+}
+
+impl Handler<CancelSnapshot> for Keyspace {
+    type Result = ();
+
+    fn handle(&mut self, message: CancelSnapshot, _: &mut Context<Self>) {
+        self.snapshots.retain(|running| running.id != message.0);
+        self.shell.state.borrow_mut().keyspace.end_snapshot(message.0);
+        self.free_garbage();
+    }
+}
+
+/// The node stops.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Stop;
+
+impl Handler<Stop> for Keyspace {
+    type Result = ();
+
+    fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) {
+        self.shell.close_all();
+        let to = self.shell.addresses();
+        to.master.do_send(super::replication_master::StopAll);
+        to.replica.do_send(super::replica_client::StopAll);
+        for running in self.snapshots.drain(..) {
+            self.shell.state.borrow_mut().keyspace.end_snapshot(running.id);
+        }
+        self.shell.notify_stopped();
+        ctx.stop();
+    }
+}

@@ -1,0 +1,304 @@
+//! What the actors of one node share on its thread: the state, the sockets, the inbox of connections that have something to read, each other's
+//! addresses. Nothing here is static: several nodes live in one thread.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+use std::task::Waker;
+
+use actix::Addr;
+
+use super::{Drain, Keyspace, ReplicaClient, ReplicationMaster};
+use crate::command::{ClientFlags, NodeState, Slot};
+use crate::env::Socket;
+use crate::keyspace::DbIndex;
+use crate::replication::Role;
+use crate::resp::Decoder;
+
+/// Unsent replies above this pause reading from a client, whatever its output limits say: one that never reads can't grow for ever.
+const UNSENT_PAUSE_BYTES: usize = 64 << 20;
+/// Buffers above this are given back to the allocator instead of the pool.
+const POOLED_BYTES_MAX: usize = 64 << 10;
+const POOL_LEN_MAX: usize = 256;
+
+/// The addresses of the actors that live as long as the node.
+pub struct Addresses {
+    pub keyspace: Addr<Keyspace>,
+    pub master: Addr<ReplicationMaster>,
+    pub replica: Addr<ReplicaClient>,
+}
+
+/// One node's shared state.
+pub struct Shell {
+    pub state: RefCell<NodeState>,
+    pub(super) inbox: RefCell<VecDeque<Rc<Conn>>>,
+    drain_sent: Cell<bool>,
+    conns: RefCell<Vec<Option<Rc<Conn>>>>,
+    addresses: OnceCell<Addresses>,
+    /// Empty buffers for reading and for replies, so that idle connections hold none.
+    pool: RefCell<Vec<Vec<u8>>>,
+    stopping: Cell<bool>,
+    stopped: tokio::sync::Notify,
+    loaded: tokio::sync::Notify,
+    /// Why the node has stopped, if not by request.
+    failure: RefCell<Option<String>>,
+    listeners: RefCell<Vec<actix_rt::task::JoinHandle<()>>>,
+}
+
+/// One socket with its buffers, whoever reads or writes it.
+pub struct Conn {
+    pub(super) slot: Slot,
+    pub(super) io: RefCell<ConnIo>,
+    /// Stands in the inbox.
+    pub(super) queued: Cell<bool>,
+    pub(super) closed: Cell<bool>,
+    /// The peer has ended its side, or the socket has failed: close when what it sent is done.
+    pub(super) ended: Cell<bool>,
+    /// The pump waits for the turn to make room.
+    pub(super) paused: Cell<bool>,
+    /// A write would block: the pump waits for the socket.
+    pub(super) write_blocked: Cell<bool>,
+    pub(super) waker: RefCell<Option<Waker>>,
+}
+
+pub(super) struct ConnIo {
+    /// `None` once closed.
+    pub socket: Option<Box<dyn Socket>>,
+    /// Bytes read and not yet executed.
+    pub input: Vec<u8>,
+    pub decoder: Decoder,
+    /// How much of the client's `out` is written already.
+    pub out_sent: usize,
+}
+
+impl Conn {
+    fn new(slot: Slot, socket: Box<dyn Socket>, input: Vec<u8>) -> Self {
+        Conn {
+            slot,
+            io: RefCell::new(ConnIo { socket: Some(socket), input, decoder: Decoder::default(), out_sent: 0 }),
+            queued: Cell::new(false),
+            closed: Cell::new(false),
+            ended: Cell::new(false),
+            paused: Cell::new(false),
+            write_blocked: Cell::new(false),
+            waker: RefCell::new(None),
+        }
+    }
+
+    pub(super) fn wake(&self) {
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            waker.wake();
+        }
+    }
+}
+
+impl Shell {
+    pub fn new(state: NodeState) -> Rc<Self> {
+        Rc::new(Shell {
+            state: RefCell::new(state),
+            inbox: RefCell::default(),
+            drain_sent: Cell::new(false),
+            conns: RefCell::default(),
+            addresses: OnceCell::new(),
+            pool: RefCell::default(),
+            stopping: Cell::new(false),
+            stopped: tokio::sync::Notify::new(),
+            loaded: tokio::sync::Notify::new(),
+            failure: RefCell::default(),
+            listeners: RefCell::default(),
+        })
+    }
+
+    pub fn set_addresses(&self, addresses: Addresses) {
+        assert!(self.addresses.set(addresses).is_ok(), "a node's actors start once");
+    }
+
+    pub fn addresses(&self) -> &Addresses {
+        self.addresses.get().expect("a node's actors start together")
+    }
+
+    /// Gives a socket to a client that has been registered in the state; `input` has been read already.
+    pub(super) fn attach(&self, slot: Slot, socket: Box<dyn Socket>, input: Vec<u8>) -> Rc<Conn> {
+        let conn = Rc::new(Conn::new(slot, socket, input));
+        let mut conns = self.conns.borrow_mut();
+        let at = slot.0 as usize;
+        if conns.len() <= at {
+            conns.resize(at + 1, None);
+        }
+        conns[at] = Some(conn.clone());
+        conn
+    }
+
+    pub(super) fn conn(&self, slot: Slot) -> Option<Rc<Conn>> {
+        self.conns.borrow().get(slot.0 as usize)?.clone()
+    }
+
+    /// Puts a connection into the inbox and sees that a turn comes.
+    pub(super) fn ready(&self, conn: &Rc<Conn>) {
+        if !conn.queued.replace(true) {
+            self.inbox.borrow_mut().push_back(conn.clone());
+            self.request_turn();
+        }
+    }
+
+    /// Sees that a turn comes.
+    pub(super) fn request_turn(&self) {
+        if !self.drain_sent.replace(true) {
+            self.addresses().keyspace.do_send(Drain);
+        }
+    }
+
+    pub(super) fn turn_begins(&self) {
+        self.drain_sent.set(false);
+    }
+
+    pub(super) fn take_buffer(&self) -> Vec<u8> {
+        self.pool.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(super) fn give_buffer(&self, mut buffer: Vec<u8>) {
+        let mut pool = self.pool.borrow_mut();
+        if buffer.capacity() > 0 && buffer.capacity() <= POOLED_BYTES_MAX && pool.len() < POOL_LEN_MAX {
+            buffer.clear();
+            pool.push(buffer);
+        }
+    }
+
+    /// Writes as much of a client's replies as its socket takes. False: the connection has to be closed.
+    pub(super) fn flush(&self, state: &mut NodeState, conn: &Conn) -> bool {
+        let Some(client) = state.clients.get_mut(conn.slot) else { return true };
+        let mut io = conn.io.borrow_mut();
+        let ConnIo { socket: Some(socket), out_sent, .. } = &mut *io else { return true };
+        while *out_sent < client.out.len() {
+            match socket.try_write(&client.out[*out_sent..]) {
+                Ok(0) => return false,
+                Ok(n) => {
+                    *out_sent += n;
+                    client.bytes_out += n as u64;
+                    state.stats.net_output_bytes += n as u64;
+                    state.stats.writes_processed += 1;
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    // What is written already is dropped when it is worth a move.
+                    if *out_sent > client.out.len() / 2 {
+                        client.out.drain(..*out_sent);
+                        *out_sent = 0;
+                    }
+                    conn.write_blocked.set(true);
+                    conn.wake();
+                    return true;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return false,
+            }
+        }
+        *out_sent = 0;
+        self.give_buffer(std::mem::take(&mut client.out));
+        conn.write_blocked.set(false);
+        !client.is(ClientFlags::CLOSE_AFTER_REPLY)
+    }
+
+    /// Whether a client has so many unsent replies that its requests must wait.
+    pub(super) fn is_congested(&self, state: &NodeState, slot: Slot) -> bool {
+        state.clients.get(slot).is_some_and(|client| client.out.len() > UNSENT_PAUSE_BYTES)
+    }
+
+    /// Ends the node: no turn runs any more, sockets close, `wait_stopped` returns.
+    pub fn stop(&self, failure: Option<String>) {
+        if self.stopping.replace(true) {
+            return;
+        }
+        *self.failure.borrow_mut() = failure;
+        self.drop_listeners();
+        self.addresses().keyspace.do_send(super::keyspace::Stop);
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.get()
+    }
+
+    /// The actors have ended.
+    pub(super) fn notify_stopped(&self) {
+        self.stopped.notify_one();
+        self.loaded.notify_waiters();
+    }
+
+    /// Returns when the node has stopped: with the reason, if it was not asked to.
+    pub(crate) async fn wait_stopped(&self) -> Option<String> {
+        self.stopped.notified().await;
+        // Others may wait as well.
+        self.stopped.notify_one();
+        self.failure.borrow().clone()
+    }
+
+    pub(crate) async fn loaded(&self) {
+        self.loaded.notified().await;
+    }
+
+    pub(crate) fn notify_loaded(&self) {
+        self.loaded.notify_waiters();
+    }
+
+    /// Sees that what was put into `requests` from outside a turn is carried out.
+    pub(crate) fn wake(&self) {
+        self.request_turn();
+    }
+
+    pub(crate) fn add_listener(&self, task: actix_rt::task::JoinHandle<()>) {
+        self.listeners.borrow_mut().push(task);
+    }
+
+    pub(crate) fn drop_listeners(&self) {
+        for listener in self.listeners.borrow_mut().drain(..) {
+            listener.abort();
+        }
+    }
+
+    /// Closes every socket: the node stops. What is written already is sent.
+    pub(super) fn close_all(&self) {
+        let mut state = self.state.borrow_mut();
+        let slots: Vec<Slot> = state.clients.iter().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            if let Some(conn) = self.conn(slot) {
+                self.flush(&mut state, &conn);
+            }
+            self.close(&mut state, slot);
+        }
+    }
+
+    /// Forgets a client and closes its socket.
+    pub(super) fn close(&self, state: &mut NodeState, slot: Slot) {
+        if let Some(at) = self.conns.borrow_mut().get_mut(slot.0 as usize)
+            && let Some(conn) = at.take()
+        {
+            conn.closed.set(true);
+            let mut io = conn.io.borrow_mut();
+            io.socket = None;
+            self.give_buffer(std::mem::take(&mut io.input));
+            drop(io);
+            conn.wake();
+        }
+        crate::command::discard(state, slot);
+        if let Some(client) = state.clients.remove(slot) {
+            self.give_buffer(client.out);
+            if client.flags.contains(ClientFlags::MASTER) {
+                remember_history(state, client.db);
+            }
+            if client.flags.contains(ClientFlags::REPLICA) {
+                self.addresses().master.do_send(super::replication_master::ReplicaGone(slot));
+            }
+        }
+    }
+}
+
+/// The link to the master has ended: what was applied can be continued from. An open MULTI was not, and comes again.
+fn remember_history(state: &mut NodeState, stream_db: DbIndex) {
+    state.unapplied.clear();
+    if let Role::Replica(link) = &mut state.role
+        && !link.history_broken
+    {
+        link.cached = Some((state.stream.replid, state.stream.offset()));
+        link.stream_db = Some(stream_db);
+    }
+}

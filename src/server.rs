@@ -1,0 +1,318 @@
+//! The embedding API: a node is built from a configuration, started within the caller's actix (or tokio LocalSet) thread, asked for its addresses,
+//! stopped. Several nodes live side by side in one thread; nothing is static.
+
+use std::future::poll_fn;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::Actor;
+use futures::channel::oneshot;
+use slog::{Logger, error, info, o, warn};
+
+use crate::actor::{Addresses, Connection, Keyspace, ReplicaClient, ReplicationMaster, Shell};
+use crate::command::{Loading, NodeState, Request};
+use crate::config::Config;
+use crate::env::{Addr, Env, ListenAddr, Listener};
+use crate::keyspace::{DbIndex, UnixMs};
+use crate::persistence::{self, SaveError, SaveOptions};
+use crate::rdb::{LoadError, LoadOptions, Loaded, WriterOptions};
+use crate::replication::{MasterLink, ReplId, ReplOffset, Role};
+
+/// How long an accept that failed for want of descriptors waits.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// Why a node does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("{0}")]
+    Config(String),
+    #[error("Could not create server TCP listening socket {addr}: {source}")]
+    Listen { addr: String, source: std::io::Error },
+}
+
+/// A node that has not started yet.
+pub struct Node {
+    config: Config,
+    env: Env,
+    log: Logger,
+    config_file: Option<PathBuf>,
+    executable: String,
+}
+
+/// A running node. Dropping it leaves the node running; `stop` ends it.
+#[derive(Clone)]
+pub struct NodeHandle {
+    shell: Rc<Shell>,
+    addrs: Vec<Addr>,
+}
+
+impl Node {
+    /// A node on the machine's own clock, network and disk, that logs nothing.
+    pub fn new(config: Config) -> Self {
+        Node { config, env: Env::real(), log: Logger::root(slog::Discard, o!()), config_file: None, executable: String::new() }
+    }
+
+    /// Another world to live in.
+    pub fn env(mut self, env: Env) -> Self {
+        self.env = env;
+        self
+    }
+
+    pub fn log(mut self, log: Logger) -> Self {
+        self.log = log;
+        self
+    }
+
+    /// The file that the configuration came from, for CONFIG REWRITE, and the program, for INFO.
+    pub fn origin(mut self, config_file: Option<PathBuf>, executable: String) -> Self {
+        self.config_file = config_file;
+        self.executable = executable;
+        self
+    }
+
+    /// Starts the node's actors on this thread, which must run a tokio LocalSet (an actix System does). Returns when it listens; its data may
+    /// still be loading (clients are told so), see `NodeHandle::ready`.
+    pub async fn start(self) -> Result<NodeHandle, StartError> {
+        let mut state = NodeState::new(self.env, self.log, self.config).map_err(StartError::Config)?;
+        state.config_file = self.config_file;
+        state.executable = self.executable;
+        if let Some((host, port)) = state.config.slaveof.clone() {
+            state.role = Role::Replica(Box::new(MasterLink::new(host, port, state.now_ms)));
+        }
+        let listeners = listen(&state)?;
+        let addrs: Vec<Addr> = listeners.iter().map(|listener| listener.local_addr()).collect();
+        state.tcp_port = first_port(&addrs);
+        let shell = Shell::new(state);
+        shell.set_addresses(Addresses {
+            keyspace: Keyspace::new(shell.clone()).start(),
+            master: ReplicationMaster::new(shell.clone()).start(),
+            replica: ReplicaClient::new(shell.clone()).start(),
+        });
+        accept_all(&shell, listeners);
+        begin_load(&shell);
+        Ok(NodeHandle { shell, addrs })
+    }
+}
+
+impl NodeHandle {
+    /// Where the node listens.
+    pub fn addrs(&self) -> &[Addr] {
+        &self.addrs
+    }
+
+    /// The TCP port that was bound; 0 if none.
+    pub fn port(&self) -> u16 {
+        self.shell.state.borrow().tcp_port
+    }
+
+    /// The state that the node's actors share: for looking at it on the node's thread, between turns.
+    pub fn shell(&self) -> &Rc<Shell> {
+        &self.shell
+    }
+
+    /// Returns when the data from disk is loaded, or the node has stopped.
+    pub async fn ready(&self) {
+        while self.shell.state.borrow().loading.is_some() && !self.shell.is_stopping() {
+            self.shell.loaded().await;
+        }
+    }
+
+    /// Stops the node as SHUTDOWN does (`save`: as asked, or by the save points), and returns when it has stopped.
+    pub async fn stop(&self, save: Option<bool>) {
+        self.request_stop(save);
+        self.stopped().await;
+    }
+
+    /// Asks the node to stop, as a signal does.
+    pub fn request_stop(&self, save: Option<bool>) {
+        self.shell.state.borrow_mut().requests.push(Request::Shutdown { save, now: true, force: false });
+        self.shell.wake();
+    }
+
+    /// Returns when the node has stopped: with the reason, if it was not asked to.
+    pub async fn stopped(&self) -> Option<String> {
+        self.shell.wait_stopped().await
+    }
+}
+
+fn first_port(addrs: &[Addr]) -> u16 {
+    addrs.iter().map(Addr::port).find(|port| *port != 0).unwrap_or(0)
+}
+
+/// Opens the sockets that the configuration names. An address with `-` before it may be missing on this machine.
+fn listen(state: &NodeState) -> Result<Vec<Box<dyn Listener>>, StartError> {
+    let config = &state.config;
+    let mut listeners: Vec<Box<dyn Listener>> = Vec::new();
+    let mut port = config.port;
+    let open = |addr: ListenAddr, text: &str| {
+        state.env.net.listen(&addr, config.tcp_backlog).map_err(|source| StartError::Listen { addr: text.to_owned(), source })
+    };
+    // A unix socket alone is a way to be reached; then port 0 means none, as in Redis.
+    let with_tcp = port != 0 || config.unixsocket.is_none();
+    for bind in config.bind.iter().filter(|_| with_tcp) {
+        let (optional, name) = bind.strip_prefix('-').map_or((false, bind.as_str()), |name| (true, name));
+        let ip: IpAddr = match name {
+            "*" => IpAddr::from([0, 0, 0, 0]),
+            "::*" => IpAddr::from([0u16; 8]),
+            name => name.parse().map_err(|_| StartError::Config(format!("Invalid bind address '{name}'")))?,
+        };
+        match open(ListenAddr::Tcp(SocketAddr::new(ip, port)), &format!("{name}:{port}")) {
+            Ok(listener) => {
+                if port == 0 {
+                    // All addresses share the port that the system has chosen for the first.
+                    port = listener.local_addr().port();
+                }
+                listeners.push(listener);
+            }
+            Err(StartError::Listen { addr, source }) if optional => {
+                warn!(state.log, "Not listening to {addr}: {source}");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if with_tcp && listeners.is_empty() {
+        return Err(StartError::Config("none of the bind addresses is there".to_owned()));
+    }
+    if let Some(path) = &config.unixsocket {
+        let mode = (config.unixsocketperm != 0).then_some(config.unixsocketperm);
+        listeners.push(open(ListenAddr::Unix { path: path.clone(), mode }, &path.display().to_string())?);
+    }
+    Ok(listeners)
+}
+
+fn accept_all(shell: &Rc<Shell>, listeners: Vec<Box<dyn Listener>>) {
+    for mut listener in listeners {
+        let shell_of = shell.clone();
+        let task = actix_rt::spawn(async move {
+            loop {
+                match poll_fn(|cx| listener.poll_accept(cx)).await {
+                    Ok(socket) => Connection::accept(&shell_of, socket),
+                    Err(error) => {
+                        warn!(shell_of.state.borrow().log, "Accepting client connection"; "error" => %error);
+                        actix_rt::time::sleep(ACCEPT_RETRY).await;
+                    }
+                }
+            }
+        });
+        shell.add_listener(task);
+    }
+}
+
+/// CONFIG SET port, bind, unixsocket: opens the new sockets, and closes the old ones only if that went well.
+pub(crate) fn relisten(shell: &Rc<Shell>, state: &mut NodeState) {
+    shell.drop_listeners();
+    match listen(state) {
+        Ok(listeners) => {
+            let addrs: Vec<Addr> = listeners.iter().map(|listener| listener.local_addr()).collect();
+            state.tcp_port = first_port(&addrs);
+            accept_all(shell, listeners);
+        }
+        Err(error) => error!(state.log, "Failed to listen"; "error" => %error),
+    }
+}
+
+/// SAVE, and SHUTDOWN's: the whole keyspace, before this returns.
+pub(crate) fn save_now(state: &mut NodeState) -> Result<(), SaveError> {
+    state.tick();
+    let options = SaveOptions {
+        writer: WriterOptions { compress: state.config.rdbcompression, checksum: state.config.rdbchecksum, ..WriterOptions::default() },
+        ..SaveOptions::default()
+    };
+    let aux = state.snapshot_aux();
+    let (dir, name) = (state.config.dir.clone(), state.config.dbfilename.clone());
+    let saved = persistence::save(&state.env, &dir, &name, &mut state.keyspace, &aux, options)?;
+    info!(state.log, "DB saved on disk"; "keys" => saved.keys, "bytes" => saved.bytes);
+    state.save.last_save_unix = state.now_ms / 1000;
+    state.save.last_bgsave_ok = true;
+    state.save.dirty_at_last_save = state.dirty;
+    Ok(())
+}
+
+/// Loads the dump file on another thread, aside; clients are told LOADING until it is in place.
+fn begin_load(shell: &Rc<Shell>) {
+    let mut guard = shell.state.borrow_mut();
+    let state = &mut *guard;
+    let path = state.config.dir.join(&state.config.dbfilename);
+    let total_bytes = state.env.disk.open(&path).and_then(|file| file.size()).unwrap_or(0);
+    if total_bytes == 0 && !state.env.disk.exists(&path) {
+        drop(guard);
+        return finish_start(shell);
+    }
+    state.loading = Some(Loading { started_unix: state.now_ms / 1000, total_bytes, ..Loading::default() });
+    let mut options = LoadOptions::new(state.keyspace.databases(), state.keyspace.hash_seed());
+    options.checksum = state.config.rdbchecksum;
+    options.drop_expired_at = matches!(state.role, Role::Master).then_some(UnixMs(state.now_ms));
+    let (sender, receiver) = oneshot::channel();
+    let (env, log, clock) = (state.env.clone(), state.log.clone(), state.env.clock.clone());
+    let job = move || {
+        let mut told_ns = clock.monotonic_ns();
+        let mut progress = |at: crate::rdb::Progress| {
+            if clock.monotonic_ns() - told_ns > 1_000_000_000 {
+                told_ns = clock.monotonic_ns();
+                info!(log, "Loading RDB"; "bytes" => at.bytes, "of" => total_bytes, "keys" => at.keys);
+            }
+            std::ops::ControlFlow::Continue(())
+        };
+        let _ = sender.send(persistence::load_file(&*env.disk, &path, &options, &mut progress));
+    };
+    let spawned = state.env.spawner.spawn_job("load", Box::new(job));
+    drop(guard);
+    if let Err(error) = spawned {
+        return shell.stop(Some(format!("no thread to load the dump file on: {error}")));
+    }
+    let shell = shell.clone();
+    actix_rt::spawn(async move {
+        match receiver.await {
+            Ok(Ok(loaded)) => {
+                if let Some(loaded) = loaded {
+                    put_in_place(&mut shell.state.borrow_mut(), loaded);
+                }
+                finish_start(&shell);
+            }
+            Ok(Err(error)) => load_failed(&shell, error),
+            Err(_) => shell.stop(Some("the loader of the dump file has ended without a result".to_owned())),
+        }
+    });
+}
+
+fn load_failed(shell: &Shell, error: LoadError) {
+    let text = format!("Fatal error loading the DB: {error}. Exiting.");
+    error!(shell.state.borrow().log, "{text}");
+    shell.stop(Some(text));
+}
+
+/// The loaded data becomes the node's; a slave can go on from where its file says it was.
+fn put_in_place(state: &mut NodeState, loaded: Loaded) {
+    state.tick();
+    info!(state.log, "DB loaded from disk"; "keys" => loaded.keys_loaded, "expired" => loaded.keys_expired, "bytes" => loaded.bytes);
+    state.keyspace.replace(loaded.keyspace);
+    let Role::Replica(link) = &mut state.role else { return };
+    let known = loaded.aux.repl_id.as_deref().and_then(|id| ReplId::parse(id.as_bytes()));
+    let offset = loaded.aux.repl_offset.and_then(|offset| u64::try_from(offset).ok());
+    let db = loaded.aux.repl_stream_db.and_then(|db| u32::try_from(db).ok());
+    if let (Some(replid), Some(offset), Some(db)) = (known, offset, db)
+        && db < state.config.databases
+    {
+        link.cached = Some((replid, ReplOffset(offset)));
+        link.stream_db = Some(DbIndex(db));
+        state.stream.adopt(replid, ReplOffset(offset));
+    }
+}
+
+/// Everything is in place: serve, and follow the master if there is one.
+fn finish_start(shell: &Rc<Shell>) {
+    {
+        let mut state = shell.state.borrow_mut();
+        state.tick();
+        state.loading = None;
+        state.save.last_save_unix = state.now_ms / 1000;
+        if matches!(state.role, Role::Replica(_)) {
+            state.requests.push(Request::Follow);
+        }
+        info!(state.log, "Ready to accept connections"; "port" => state.tcp_port);
+    }
+    shell.notify_loaded();
+    shell.wake();
+}
