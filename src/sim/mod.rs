@@ -14,6 +14,7 @@ mod panics;
 mod spawn;
 mod trace;
 mod wire;
+mod workload;
 mod world;
 
 pub use client::{SimClient, Value};
@@ -23,6 +24,7 @@ pub use net::{ConnInfo, Network, SimNet};
 pub use spawn::SimSpawner;
 pub use trace::Trace;
 pub use wire::Latency;
+pub use workload::Workload;
 pub use world::{Host, World};
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! What happened in a simulated world, a line an event, with the virtual time. The same seed gives the same lines to the byte.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::sync::{Arc, Mutex};
+
+use slog::{Drain, KV, Level, Never, OwnedKVList, Record};
 
 use super::clock::Timeline;
 
@@ -35,6 +37,36 @@ impl Trace {
     }
 }
 
+/// A host's log, as lines of the trace.
+pub(super) struct LogLines {
+    pub trace: Arc<Trace>,
+    pub host: String,
+}
+
+impl Drain for LogLines {
+    type Ok = ();
+    type Err = Never;
+
+    fn log(&self, record: &Record<'_>, _: &OwnedKVList) -> Result<(), Never> {
+        if record.level().is_at_least(Level::Info) {
+            let mut pairs = Pairs(String::new());
+            // Writing to a string does not fail.
+            let _ = record.kv().serialize(record, &mut pairs);
+            self.trace.event(format_args!("log {} {} {}{}", self.host, record.level().as_short_str(), record.msg(), pairs.0));
+        }
+        Ok(())
+    }
+}
+
+struct Pairs(String);
+
+impl slog::Serializer for Pairs {
+    fn emit_arguments(&mut self, key: slog::Key, value: &fmt::Arguments<'_>) -> slog::Result {
+        write!(self.0, " {key}={value}")?;
+        Ok(())
+    }
+}
+
 /// FNV-1a: names bytes in the trace, the same in every process.
 pub(super) fn fingerprint(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
@@ -43,6 +75,15 @@ pub(super) fn fingerprint(bytes: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_becomes_lines() {
+        let world = crate::sim::World::new(1);
+        let log = world.log(world.host("a"));
+        slog::info!(log, "Saved {}", 3; "bytes" => 7, "why" => "asked");
+        slog::debug!(log, "unseen");
+        assert_eq!(world.trace(), "0.000000 host a 10.0.0.1\n0.000000 log a INFO Saved 3 why=asked bytes=7\n");
+    }
 
     #[test]
     fn fingerprint_is_fnv1a() {

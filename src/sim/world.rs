@@ -20,7 +20,7 @@ use super::disk::SimDisk;
 use super::net::{Carrier, Network, SimNet};
 use super::panics;
 use super::spawn::{Jobs, SimSpawner, run_jobs};
-use super::trace::Trace;
+use super::trace::{LogLines, Trace};
 use crate::env::{Env, Random, SeededRandom};
 
 /// Virtual time after which `run` takes a test for stuck.
@@ -117,6 +117,12 @@ impl World {
             disk: Arc::new(machine.disk.clone()),
             spawner: Arc::new(SimSpawner::new(machine.jobs.clone())),
         })
+    }
+
+    /// A log that becomes part of the trace, from `info` up.
+    pub fn log(&self, host: Host) -> slog::Logger {
+        let name = self.with(host, |machine| machine.name.clone());
+        slog::Logger::root(LogLines { trace: self.trace.clone(), host: name }, slog::o!())
     }
 
     /// The host's files, for faults and for looking at them.
