@@ -5,6 +5,7 @@ pub mod command;
 pub mod config;
 pub mod env;
 pub mod keyspace;
+pub mod log;
 pub mod persistence;
 pub mod rdb;
 pub mod replication;

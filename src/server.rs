@@ -16,6 +16,7 @@ use crate::command::{Loading, NodeState, Request};
 use crate::config::Config;
 use crate::env::{Addr, Env, ListenAddr, Listener};
 use crate::keyspace::{DbIndex, UnixMs};
+use crate::log::LevelSwitch;
 use crate::persistence::{self, SaveError, SaveOptions};
 use crate::rdb::{LoadError, LoadOptions, Loaded, WriterOptions};
 use crate::replication::{MasterLink, ReplId, ReplOffset, Role};
@@ -37,6 +38,7 @@ pub struct Node {
     config: Config,
     env: Env,
     log: Logger,
+    log_level: Option<LevelSwitch>,
     config_file: Option<PathBuf>,
     executable: String,
 }
@@ -51,7 +53,7 @@ pub struct NodeHandle {
 impl Node {
     /// A node on the machine's own clock, network and disk, that logs nothing.
     pub fn new(config: Config) -> Self {
-        Node { config, env: Env::real(), log: Logger::root(slog::Discard, o!()), config_file: None, executable: String::new() }
+        Node { config, env: Env::real(), log: Logger::root(slog::Discard, o!()), log_level: None, config_file: None, executable: String::new() }
     }
 
     /// Another world to live in.
@@ -62,6 +64,12 @@ impl Node {
 
     pub fn log(mut self, log: Logger) -> Self {
         self.log = log;
+        self
+    }
+
+    /// Lets CONFIG SET loglevel turn this switch.
+    pub fn log_level(mut self, switch: LevelSwitch) -> Self {
+        self.log_level = Some(switch);
         self
     }
 
@@ -76,6 +84,7 @@ impl Node {
     /// still be loading (clients are told so), see `NodeHandle::ready`.
     pub async fn start(self) -> Result<NodeHandle, StartError> {
         let mut state = NodeState::new(self.env, self.log, self.config).map_err(StartError::Config)?;
+        state.log_level = self.log_level;
         state.config_file = self.config_file;
         state.executable = self.executable;
         if let Some((host, port)) = state.config.slaveof.clone() {

@@ -191,7 +191,7 @@ impl Keyspace {
             Request::BackgroundSave => to.master.do_send(StartSave),
             Request::Close(slot) => self.shell.close(state, slot),
             Request::Relisten => crate::server::relisten(&self.shell, state),
-            Request::Reconfigure => {}
+            Request::Reconfigure => reconfigure(state),
             Request::Shutdown { save, now: _, force } => self.shut_down(state, save, force),
         }
     }
@@ -221,6 +221,14 @@ impl Keyspace {
             self.shell.addresses().master.do_send(StreamAdvanced);
         }
     }
+}
+
+/// Directives that something else than the configuration's readers must hear of.
+fn reconfigure(state: &mut NodeState) {
+    if let Some(switch) = &state.log_level {
+        switch.set(state.config.loglevel);
+    }
+    state.stream.set_backlog_bytes(state.config.repl_backlog_size);
 }
 
 impl Actor for Keyspace {

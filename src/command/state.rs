@@ -9,6 +9,7 @@ use super::{Clients, CommandTable, ExpireCycle, Slot, Stats};
 use crate::config::Config;
 use crate::env::Env;
 use crate::keyspace::{DbIndex, Keyspace, Watches};
+use crate::log::LevelSwitch;
 use crate::rdb::Aux;
 use crate::replication::{ReplId, Role, Stream};
 
@@ -83,6 +84,8 @@ pub struct Effects {
 pub struct NodeState {
     pub env: Env,
     pub log: Logger,
+    /// What CONFIG SET loglevel turns, where the host application has given it.
+    pub log_level: Option<LevelSwitch>,
     pub config: Config,
     /// The file that the configuration came from: CONFIG REWRITE writes it.
     pub config_file: Option<PathBuf>,
@@ -161,6 +164,7 @@ impl NodeState {
             applying_stream: false,
             unapplied: Vec::new(),
             config_file: None,
+            log_level: None,
             env,
             log,
             config,
