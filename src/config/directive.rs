@@ -1,204 +1,286 @@
-//! The directive table: one row a directive with name, aliases, type, bounds, default, and whether CONFIG SET may change it.
+//! What a directive is: names, type with bounds, whether CONFIG SET may change it; how its value is read from words and shown. No I/O.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+use super::Config;
+use crate::types::number::parse_i64;
+use crate::types::split::quote;
 
-/// Every directive's value, typed. Sizes in bytes, times in the unit of the name.
-#[derive(Clone, Debug)]
-pub struct Config {
-    pub bind: Vec<String>,
-    pub port: u16,
-    pub unixsocket: Option<PathBuf>,
-    pub unixsocketperm: u32,
-    pub tcp_backlog: u32,
-    pub tcp_keepalive: u64,
-    pub timeout: u64,
-    pub maxclients: u32,
-    pub protected_mode: bool,
-    pub requirepass: String,
-    pub databases: u32,
-    pub dir: PathBuf,
-    pub dbfilename: String,
-    /// `save`: (seconds, changes).
-    pub save: Vec<(u64, u64)>,
-    pub rdbcompression: bool,
-    pub rdbchecksum: bool,
-    pub stop_writes_on_bgsave_error: bool,
-    pub loglevel: LogLevel,
-    pub logfile: String,
-    /// Ours: `text` or `json` lines in `logfile`.
-    pub log_format: LogFormat,
-    pub syslog_enabled: bool,
-    pub syslog_ident: String,
-    pub syslog_facility: String,
-    pub hz: u32,
-    pub proto_max_bulk_len: u64,
-    pub client_query_buffer_limit: u64,
-    /// normal, replica, pubsub: hard bytes, soft bytes, soft seconds.
-    pub client_output_buffer_limit: [OutputLimit; 3],
-    pub slaveof: Option<(String, u16)>,
-    pub masterauth: String,
-    pub masteruser: String,
-    pub replica_read_only: bool,
-    pub replica_serve_stale_data: bool,
-    pub replica_priority: u32,
-    pub replica_announce_ip: String,
-    pub replica_announce_port: u16,
-    pub replica_announced: bool,
-    pub repl_ping_replica_period: u64,
-    pub repl_timeout: u64,
-    pub repl_backlog_size: u64,
-    pub repl_backlog_ttl: u64,
-    pub repl_diskless_sync: bool,
-    pub repl_diskless_sync_delay: u64,
-    pub repl_disable_tcp_nodelay: bool,
-    pub min_replicas_to_write: u32,
-    pub min_replicas_max_lag: u64,
-    pub maxmemory: u64,
-    pub lazyfree_lazy_expire: bool,
-    pub lazyfree_lazy_server_del: bool,
-    pub lazyfree_lazy_user_del: bool,
-    pub lazyfree_lazy_user_flush: bool,
-    pub enable_debug_command: EnableWhere,
-    pub rename_command: Vec<(String, String)>,
-    pub daemonize: bool,
-    pub pidfile: String,
-    pub always_show_logo: bool,
-    pub shutdown_timeout: u64,
-    pub active_expire_effort: u32,
-    pub maxmemory_policy: EvictionPolicy,
-    pub maxmemory_samples: u32,
-    /// Bytes, or (negative) percent of `maxmemory`.
-    pub maxmemory_clients: i64,
-    pub lfu_log_factor: u32,
-    pub lfu_decay_time: u32,
-    /// Microseconds; negative: off.
-    pub slowlog_log_slower_than: i64,
-    pub slowlog_max_len: u64,
-    /// Milliseconds; 0: off.
-    pub latency_monitor_threshold: u64,
-    /// Directives of Redis and Valkey that we do not have yet, as their lines said them: CONFIG REWRITE does not lose them.
-    pub kept: BTreeMap<String, Vec<String>>,
+/// One row of the table. Its default is what `Config::default()` says.
+pub struct Directive {
+    pub name: &'static str,
+    /// Its older name: `slave-*`.
+    pub alias: Option<&'static str>,
+    /// A conf file or the command line sets it, CONFIG SET does not.
+    pub immutable: bool,
+    /// CONFIG SET changes it only where `enable-protected-configs` allows.
+    pub protected: bool,
+    /// CONFIG GET, SET and REWRITE do not know it: `rename-command`.
+    pub file_only: bool,
+    pub field: Field,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogLevel {
-    Debug,
-    Verbose,
-    Notice,
-    Warning,
-    Nothing,
+/// A directive's type, with the ways to and from `Config`.
+pub enum Field {
+    YesNo {
+        get: fn(&Config) -> bool,
+        set: fn(&mut Config, bool),
+    },
+    Number {
+        unit: Unit,
+        min: i64,
+        max: i64,
+        get: fn(&Config) -> i64,
+        set: fn(&mut Config, i64),
+    },
+    Text {
+        get: fn(&Config) -> &str,
+        at: fn(&mut Config) -> &mut String,
+    },
+    /// Not kept as a text, or not any text will do.
+    Checked {
+        get: fn(&Config) -> String,
+        set: fn(&mut Config, &str) -> Result<(), String>,
+    },
+    /// One of several words, by index.
+    Choice {
+        words: &'static [&'static str],
+        get: fn(&Config) -> usize,
+        set: fn(&mut Config, usize),
+    },
+    /// Several words, or several lines.
+    List {
+        get: fn(&Config) -> String,
+        lines: fn(&Config) -> Vec<String>,
+        set: fn(&mut Config, &[&str], Mode) -> Result<(), String>,
+    },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    Text,
-    Json,
+/// How a number is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    Plain,
+    /// With `kb`, `mb`, `gb`.
+    Memory,
+    /// Also `5%`, kept as -5.
+    MemoryOrPercent,
+    Octal,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EnableWhere {
-    Yes,
-    Local,
-    No,
+/// Whether a line adds to those before it in the same load (`save`), or says everything.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    Replace,
+    Append,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutputLimit {
-    pub hard: u64,
-    pub soft: u64,
-    pub soft_seconds: u64,
+pub const fn yes_no(name: &'static str, get: fn(&Config) -> bool, set: fn(&mut Config, bool)) -> Directive {
+    row(name, Field::YesNo { get, set })
 }
 
-/// `maxmemory-policy`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EvictionPolicy {
-    VolatileLru,
-    VolatileLfu,
-    VolatileRandom,
-    VolatileTtl,
-    AllkeysLru,
-    AllkeysLfu,
-    AllkeysRandom,
-    Noeviction,
+pub const fn number(name: &'static str, min: i64, max: i64, get: fn(&Config) -> i64, set: fn(&mut Config, i64)) -> Directive {
+    in_unit(name, Unit::Plain, min, max, get, set)
 }
 
-const MB: u64 = 1024 * 1024;
+pub const fn in_unit(name: &'static str, unit: Unit, min: i64, max: i64, get: fn(&Config) -> i64, set: fn(&mut Config, i64)) -> Directive {
+    row(name, Field::Number { unit, min, max, get, set })
+}
 
-/// Redis 7.0's defaults.
-impl Default for Config {
-    fn default() -> Self {
-        Config {
-            bind: vec!["*".to_owned(), "-::*".to_owned()],
-            port: 6379,
-            unixsocket: None,
-            unixsocketperm: 0,
-            tcp_backlog: 511,
-            tcp_keepalive: 300,
-            timeout: 0,
-            maxclients: 10_000,
-            protected_mode: true,
-            requirepass: String::new(),
-            databases: 16,
-            dir: PathBuf::from("."),
-            dbfilename: "dump.rdb".to_owned(),
-            save: vec![(3600, 1), (300, 100), (60, 10_000)],
-            rdbcompression: true,
-            rdbchecksum: true,
-            stop_writes_on_bgsave_error: true,
-            loglevel: LogLevel::Notice,
-            logfile: String::new(),
-            log_format: LogFormat::Text,
-            syslog_enabled: false,
-            syslog_ident: "redis".to_owned(),
-            syslog_facility: "local0".to_owned(),
-            hz: 10,
-            proto_max_bulk_len: 512 * MB,
-            client_query_buffer_limit: 1024 * MB,
-            client_output_buffer_limit: [
-                OutputLimit { hard: 0, soft: 0, soft_seconds: 0 },
-                OutputLimit { hard: 256 * MB, soft: 64 * MB, soft_seconds: 60 },
-                OutputLimit { hard: 32 * MB, soft: 8 * MB, soft_seconds: 60 },
-            ],
-            slaveof: None,
-            masterauth: String::new(),
-            masteruser: String::new(),
-            replica_read_only: true,
-            replica_serve_stale_data: true,
-            replica_priority: 100,
-            replica_announce_ip: String::new(),
-            replica_announce_port: 0,
-            replica_announced: true,
-            repl_ping_replica_period: 10,
-            repl_timeout: 60,
-            repl_backlog_size: MB,
-            repl_backlog_ttl: 3600,
-            repl_diskless_sync: true,
-            repl_diskless_sync_delay: 5,
-            repl_disable_tcp_nodelay: false,
-            min_replicas_to_write: 0,
-            min_replicas_max_lag: 10,
-            maxmemory: 0,
-            maxmemory_policy: EvictionPolicy::Noeviction,
-            maxmemory_samples: 5,
-            maxmemory_clients: 0,
-            lfu_log_factor: 10,
-            lfu_decay_time: 1,
-            lazyfree_lazy_expire: false,
-            lazyfree_lazy_server_del: false,
-            lazyfree_lazy_user_del: false,
-            lazyfree_lazy_user_flush: false,
-            enable_debug_command: EnableWhere::No,
-            rename_command: Vec::new(),
-            daemonize: false,
-            pidfile: String::new(),
-            always_show_logo: false,
-            shutdown_timeout: 10,
-            active_expire_effort: 1,
-            slowlog_log_slower_than: 10_000,
-            slowlog_max_len: 128,
-            latency_monitor_threshold: 0,
-            kept: BTreeMap::new(),
+pub const fn text(name: &'static str, get: fn(&Config) -> &str, at: fn(&mut Config) -> &mut String) -> Directive {
+    row(name, Field::Text { get, at })
+}
+
+pub const fn checked(name: &'static str, get: fn(&Config) -> String, set: fn(&mut Config, &str) -> Result<(), String>) -> Directive {
+    row(name, Field::Checked { get, set })
+}
+
+pub const fn choice(name: &'static str, words: &'static [&'static str], get: fn(&Config) -> usize, set: fn(&mut Config, usize)) -> Directive {
+    row(name, Field::Choice { words, get, set })
+}
+
+pub const fn list(
+    name: &'static str,
+    get: fn(&Config) -> String,
+    lines: fn(&Config) -> Vec<String>,
+    set: fn(&mut Config, &[&str], Mode) -> Result<(), String>,
+) -> Directive {
+    row(name, Field::List { get, lines, set })
+}
+
+const fn row(name: &'static str, field: Field) -> Directive {
+    Directive { name, alias: None, immutable: false, protected: false, file_only: false, field }
+}
+
+impl Directive {
+    pub const fn alias(mut self, alias: &'static str) -> Self {
+        self.alias = Some(alias);
+        self
+    }
+    pub const fn immutable(mut self) -> Self {
+        self.immutable = true;
+        self
+    }
+    pub const fn protected(mut self) -> Self {
+        self.protected = true;
+        self
+    }
+    pub const fn file_only(mut self) -> Self {
+        self.file_only = true;
+        self
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
+        [self.name].into_iter().chain(self.alias)
+    }
+
+    pub fn is_called(&self, name: &str) -> bool {
+        self.names().any(|own| own.eq_ignore_ascii_case(name))
+    }
+
+    /// Sets the value from the words behind the name. An error leaves `config` in an undefined mixture: set a copy.
+    pub fn set(&self, config: &mut Config, args: &[&str], mode: Mode) -> Result<(), String> {
+        if let Field::List { set, .. } = self.field {
+            return match *args {
+                // One word stands for all of them, as CONFIG SET gives them.
+                [""] => set(config, &[], Mode::Replace),
+                [one] => set(config, &one.split(' ').collect::<Vec<_>>(), mode),
+                _ => set(config, args, mode),
+            };
         }
+        let &[value] = args else { return Err("wrong number of arguments".to_owned()) };
+        match self.field {
+            Field::YesNo { set, .. } => set(config, parse_yes_no(value)?),
+            Field::Number { unit, min, max, set, .. } => set(config, parse_number(value, unit, min, max)?),
+            Field::Text { at, .. } => value.clone_into(at(config)),
+            Field::Checked { set, .. } => set(config, value)?,
+            Field::Choice { words, set, .. } => set(config, parse_choice(value, words)?),
+            Field::List { .. } => {}
+        }
+        Ok(())
+    }
+
+    /// The value as CONFIG GET shows it.
+    pub fn get(&self, config: &Config) -> String {
+        match self.field {
+            Field::YesNo { get, .. } => yes_or_no(get(config)).to_owned(),
+            Field::Number { unit, get, .. } => match (unit, get(config)) {
+                (Unit::Octal, value) => format!("{value:o}"),
+                (Unit::MemoryOrPercent, value) if value < 0 => format!("{}%", -value),
+                (_, value) => value.to_string(),
+            },
+            Field::Text { get, .. } => get(config).to_owned(),
+            Field::Checked { get, .. } => get(config),
+            Field::Choice { words, get, .. } => words[get(config)].to_owned(),
+            Field::List { get, .. } => get(config),
+        }
+    }
+
+    /// The lines that say this value in a conf file.
+    pub fn lines(&self, config: &Config) -> Vec<String> {
+        let values = match self.field {
+            Field::List { lines, .. } => lines(config),
+            Field::Text { .. } | Field::Checked { .. } => vec![quoted(&self.get(config))],
+            Field::Number { unit: Unit::Memory | Unit::MemoryOrPercent, get, .. } if get(config) >= 0 => vec![format_memory(get(config) as u64)],
+            _ => vec![self.get(config)],
+        };
+        values.into_iter().map(|value| format!("{} {value}", self.name)).collect()
+    }
+}
+
+pub fn quoted(text: &str) -> String {
+    let mut out = Vec::new();
+    quote(text.as_bytes(), &mut out);
+    out.into_iter().map(char::from).collect()
+}
+
+fn yes_or_no(value: bool) -> &'static str {
+    if value { "yes" } else { "no" }
+}
+
+pub fn parse_yes_no(text: &str) -> Result<bool, String> {
+    match text {
+        _ if text.eq_ignore_ascii_case("yes") => Ok(true),
+        _ if text.eq_ignore_ascii_case("no") => Ok(false),
+        _ => Err("argument must be 'yes' or 'no'".to_owned()),
+    }
+}
+
+fn parse_choice(text: &str, words: &[&str]) -> Result<usize, String> {
+    let found = words.iter().position(|word| word.eq_ignore_ascii_case(text));
+    found.ok_or_else(|| format!("argument(s) must be one of the following: {}", words.join(", ")))
+}
+
+fn parse_number(text: &str, unit: Unit, min: i64, max: i64) -> Result<i64, String> {
+    let value = match unit {
+        Unit::Plain => parse_i64(text.as_bytes()).ok_or("argument couldn't be parsed into an integer")?,
+        Unit::Octal => i64::from_str_radix(text, 8).map_err(|_| "argument couldn't be parsed as an octal number")?,
+        Unit::Memory => parse_memory(text).ok_or("argument must be a memory value")?,
+        Unit::MemoryOrPercent => parse_memory_or_percent(text)?,
+    };
+    if (min..=max).contains(&value) {
+        return Ok(value);
+    }
+    Err(match unit {
+        Unit::Octal => format!("argument must be between {min:o} and {max:o} inclusive"),
+        Unit::MemoryOrPercent if value < 0 => format!("percentage argument must be less or equal to {}", -min),
+        _ => format!("argument must be between {min} and {max} inclusive"),
+    })
+}
+
+fn parse_memory_or_percent(text: &str) -> Result<i64, &'static str> {
+    let percent = text.strip_suffix('%').and_then(|digits| parse_i64(digits.as_bytes())).filter(|&percent| percent >= 0);
+    percent.map(|percent| -percent).or_else(|| parse_memory(text)).ok_or("argument must be a memory or percent value")
+}
+
+/// `memtoull`: digits and a unit. `k` is 1000, `kb` 1024; beyond 63 bits is refused, where Redis wraps.
+pub fn parse_memory(text: &str) -> Option<i64> {
+    let digits_end = text.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(digits_end);
+    let factor = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" => 1000,
+        "kb" => 1024,
+        "m" => 1000 * 1000,
+        "mb" => 1024 * 1024,
+        "g" => 1000 * 1000 * 1000,
+        "gb" => 1024 * 1024 * 1024,
+        _ => return None,
+    };
+    digits.parse::<i64>().ok()?.checked_mul(factor)
+}
+
+/// As CONFIG REWRITE writes sizes: in the largest unit that loses nothing.
+pub fn format_memory(bytes: u64) -> String {
+    let units = [(1u64 << 30, "gb"), (1 << 20, "mb"), (1 << 10, "kb")];
+    match units.iter().find(|(unit, _)| bytes > 0 && bytes.is_multiple_of(*unit)) {
+        Some((unit, name)) => format!("{}{name}", bytes / unit),
+        None => bytes.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_has_units() {
+        for (text, bytes) in
+            [("0", 0), ("1k", 1000), ("1KB", 1024), ("2m", 2_000_000), ("2mb", 2 << 20), ("1g", 1_000_000_000), ("3Gb", 3 << 30), ("7b", 7)]
+        {
+            assert_eq!(parse_memory(text), Some(bytes), "{text}");
+        }
+        for text in ["", "kb", "1.5gb", "1tb", "-1", "1 kb", "9223372036854775807kb", "+1"] {
+            assert_eq!(parse_memory(text), None, "{text}");
+        }
+        for (bytes, text) in [(0, "0"), (1000, "1000"), (1024, "1kb"), (1536, "1536"), (64 << 20, "64mb"), (5 << 30, "5gb")] {
+            assert_eq!(format_memory(bytes), text);
+        }
+    }
+
+    #[test]
+    fn percentages_are_negative_numbers() {
+        let parse = |text| parse_number(text, Unit::MemoryOrPercent, -100, i64::MAX);
+        assert_eq!(parse("5%"), Ok(-5));
+        assert_eq!(parse("1mb"), Ok(1 << 20));
+        assert_eq!(parse("101%").unwrap_err(), "percentage argument must be less or equal to 100");
+        assert_eq!(parse("-5%").unwrap_err(), "argument must be a memory or percent value");
     }
 }

@@ -1,6 +1,18 @@
-//! A node's configuration: typed values, the one table of directives, the conf file's syntax, CONFIG REWRITE. No actors, no I/O but what
-//! the caller passes in.
+//! A node's configuration: typed values, the one table of directives, the conf file's syntax, the command line, CONFIG GET, SET and REWRITE.
+//! No actors, no I/O but what the caller passes in.
 
+mod access;
+mod args;
 mod directive;
+mod known;
+mod lists;
+mod load;
+mod rewrite;
+mod table;
+mod values;
 
-pub use directive::{Config, EnableWhere, EvictionPolicy, LogFormat, LogLevel, OutputLimit};
+pub use access::{get, set};
+pub use args::{CommandLine, command_line};
+pub use load::{ConfError, Loaded, load, load_text};
+pub use rewrite::rewrite;
+pub use values::{Config, EnableWhere, EvictionPolicy, LogFormat, LogLevel, OutputLimit};

@@ -1,0 +1,207 @@
+//! Every directive's value, typed, and its default.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Every directive's value, typed. Sizes in bytes, times in the unit of the name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    pub bind: Vec<String>,
+    pub port: u16,
+    pub unixsocket: Option<PathBuf>,
+    pub unixsocketperm: u32,
+    pub tcp_backlog: u32,
+    pub tcp_keepalive: u64,
+    pub timeout: u64,
+    pub maxclients: u32,
+    pub protected_mode: bool,
+    pub requirepass: String,
+    pub databases: u32,
+    pub dir: PathBuf,
+    pub dbfilename: String,
+    /// `save`: (seconds, changes).
+    pub save: Vec<(u64, u64)>,
+    pub rdbcompression: bool,
+    pub rdbchecksum: bool,
+    pub stop_writes_on_bgsave_error: bool,
+    pub loglevel: LogLevel,
+    pub logfile: String,
+    /// Ours: `text` or `json` lines in `logfile`.
+    pub log_format: LogFormat,
+    pub syslog_enabled: bool,
+    pub syslog_ident: String,
+    pub syslog_facility: String,
+    pub hz: u32,
+    pub proto_max_bulk_len: u64,
+    pub client_query_buffer_limit: u64,
+    /// normal, replica, pubsub: hard bytes, soft bytes, soft seconds.
+    pub client_output_buffer_limit: [OutputLimit; 3],
+    pub slaveof: Option<(String, u16)>,
+    pub masterauth: String,
+    pub masteruser: String,
+    pub replica_read_only: bool,
+    pub replica_serve_stale_data: bool,
+    pub replica_priority: u32,
+    pub replica_announce_ip: String,
+    pub replica_announce_port: u16,
+    pub replica_announced: bool,
+    pub repl_ping_replica_period: u64,
+    pub repl_timeout: u64,
+    pub repl_backlog_size: u64,
+    pub repl_backlog_ttl: u64,
+    pub repl_diskless_sync: bool,
+    pub repl_diskless_sync_delay: u64,
+    pub repl_disable_tcp_nodelay: bool,
+    pub min_replicas_to_write: u32,
+    pub min_replicas_max_lag: u64,
+    pub maxmemory: u64,
+    pub lazyfree_lazy_expire: bool,
+    pub lazyfree_lazy_server_del: bool,
+    pub lazyfree_lazy_user_del: bool,
+    pub lazyfree_lazy_user_flush: bool,
+    pub enable_debug_command: EnableWhere,
+    /// Whether CONFIG SET may change `dir` and `dbfilename`.
+    pub enable_protected_configs: EnableWhere,
+    pub rename_command: Vec<(String, String)>,
+    pub daemonize: bool,
+    pub pidfile: String,
+    pub always_show_logo: bool,
+    pub shutdown_timeout: u64,
+    pub active_expire_effort: u32,
+    pub maxmemory_policy: EvictionPolicy,
+    pub maxmemory_samples: u32,
+    /// Bytes, or (negative) percent of `maxmemory`.
+    pub maxmemory_clients: i64,
+    pub lfu_log_factor: u32,
+    pub lfu_decay_time: u32,
+    /// Microseconds; negative: off.
+    pub slowlog_log_slower_than: i64,
+    pub slowlog_max_len: u64,
+    /// Milliseconds; 0: off.
+    pub latency_monitor_threshold: u64,
+    /// Directives of Redis and Valkey that we do not have yet: what stood behind the name. CONFIG REWRITE does not lose them.
+    pub kept: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    Debug,
+    Verbose,
+    Notice,
+    Warning,
+    Nothing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EnableWhere {
+    Yes,
+    Local,
+    No,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutputLimit {
+    pub hard: u64,
+    pub soft: u64,
+    pub soft_seconds: u64,
+}
+
+/// `maxmemory-policy`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EvictionPolicy {
+    VolatileLru,
+    VolatileLfu,
+    VolatileRandom,
+    VolatileTtl,
+    AllkeysLru,
+    AllkeysLfu,
+    AllkeysRandom,
+    Noeviction,
+}
+
+const MB: u64 = 1024 * 1024;
+
+/// Redis 7.0's defaults.
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            bind: vec!["*".to_owned(), "-::*".to_owned()],
+            port: 6379,
+            unixsocket: None,
+            unixsocketperm: 0,
+            tcp_backlog: 511,
+            tcp_keepalive: 300,
+            timeout: 0,
+            maxclients: 10_000,
+            protected_mode: true,
+            requirepass: String::new(),
+            databases: 16,
+            dir: PathBuf::from("."),
+            dbfilename: "dump.rdb".to_owned(),
+            save: vec![(3600, 1), (300, 100), (60, 10_000)],
+            rdbcompression: true,
+            rdbchecksum: true,
+            stop_writes_on_bgsave_error: true,
+            loglevel: LogLevel::Notice,
+            logfile: String::new(),
+            log_format: LogFormat::Text,
+            syslog_enabled: false,
+            syslog_ident: "redis".to_owned(),
+            syslog_facility: "local0".to_owned(),
+            hz: 10,
+            proto_max_bulk_len: 512 * MB,
+            client_query_buffer_limit: 1024 * MB,
+            client_output_buffer_limit: [
+                OutputLimit { hard: 0, soft: 0, soft_seconds: 0 },
+                OutputLimit { hard: 256 * MB, soft: 64 * MB, soft_seconds: 60 },
+                OutputLimit { hard: 32 * MB, soft: 8 * MB, soft_seconds: 60 },
+            ],
+            slaveof: None,
+            masterauth: String::new(),
+            masteruser: String::new(),
+            replica_read_only: true,
+            replica_serve_stale_data: true,
+            replica_priority: 100,
+            replica_announce_ip: String::new(),
+            replica_announce_port: 0,
+            replica_announced: true,
+            repl_ping_replica_period: 10,
+            repl_timeout: 60,
+            repl_backlog_size: MB,
+            repl_backlog_ttl: 3600,
+            repl_diskless_sync: true,
+            repl_diskless_sync_delay: 5,
+            repl_disable_tcp_nodelay: false,
+            min_replicas_to_write: 0,
+            min_replicas_max_lag: 10,
+            maxmemory: 0,
+            maxmemory_policy: EvictionPolicy::Noeviction,
+            maxmemory_samples: 5,
+            maxmemory_clients: 0,
+            lfu_log_factor: 10,
+            lfu_decay_time: 1,
+            lazyfree_lazy_expire: false,
+            lazyfree_lazy_server_del: false,
+            lazyfree_lazy_user_del: false,
+            lazyfree_lazy_user_flush: false,
+            enable_debug_command: EnableWhere::No,
+            enable_protected_configs: EnableWhere::No,
+            rename_command: Vec::new(),
+            daemonize: false,
+            pidfile: String::new(),
+            always_show_logo: false,
+            shutdown_timeout: 10,
+            active_expire_effort: 1,
+            slowlog_log_slower_than: 10_000,
+            slowlog_max_len: 128,
+            latency_monitor_threshold: 0,
+            kept: BTreeMap::new(),
+        }
+    }
+}
