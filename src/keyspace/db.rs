@@ -1,8 +1,17 @@
 //! A database: the main table, an index of the keys that expire, counts.
+//!
+//! Every change passes through here: it captures the bucket for running snapshots first (the table does, with `captures` as its guard),
+//! then keeps the expiry index and the count of bytes in step.
 
-use super::entry::{Entry, Key, OwnedEntry, StrRef};
-use super::snapshot::{SnapshotId, SnapshotStep};
+use super::entry::{Alias, Entry, Key, OwnedEntry, StrRef};
+use super::expires::{Expires, alias_of};
+use super::hasher::KeyHasher;
+use super::snapshot::{Captures, Chunk, SnapshotId};
+use super::table::{Slot, Table};
 use super::{DbIndex, UnixMs};
+
+/// Entries from this size on are freed elsewhere, whether the command asked for it or not.
+const GARBAGE_BYTES: usize = 64 * 1024;
 
 /// What a write does to a key's expiry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,186 +21,262 @@ pub enum SetExpire {
     At(UnixMs),
 }
 
-/// All databases of a node, one hash seed for all. `Send`: built on another thread when loading.
-pub struct Keyspace {
-    dbs: Vec<Db>,
+impl SetExpire {
+    fn apply(self, old: Option<UnixMs>) -> Option<UnixMs> {
+        match self {
+            SetExpire::Keep => old,
+            SetExpire::Clear => None,
+            SetExpire::At(at) => Some(at),
+        }
+    }
 }
 
-impl Keyspace {
-    /// Databases 0 to `databases` - 1, empty. Seeds come from `env`'s randomness.
-    pub fn new(databases: u32, hash_seed: u64) -> Self {
-        let _ = (databases, hash_seed);
-        todo!()
+impl Slot for OwnedEntry {
+    #[inline]
+    fn hash(&self, hasher: &KeyHasher) -> u64 {
+        hasher.hash(self.entry().key())
     }
-    pub fn hash_seed(&self) -> u64 {
-        todo!()
-    }
-    pub fn hash(&self, key: &[u8]) -> u64 {
-        let _ = key;
-        todo!()
-    }
-    pub fn databases(&self) -> u32 {
-        self.dbs.len() as u32
-    }
-    pub fn db(&self, db: DbIndex) -> &Db {
-        &self.dbs[db.0 as usize]
-    }
-    pub fn db_mut(&mut self, db: DbIndex) -> &mut Db {
-        &mut self.dbs[db.0 as usize]
-    }
-    /// SWAPDB.
-    pub fn swap(&mut self, a: DbIndex, b: DbIndex) {
-        let _ = (a, b);
-        todo!()
-    }
-    /// Empties a database in constant time; what it held goes to running snapshots and then to `garbage` (see `take_garbage`).
-    pub fn flush(&mut self, db: DbIndex) -> u64 {
-        let _ = db;
-        todo!()
-    }
-    /// Puts `loaded`'s databases in the place of this keyspace's (same hash seed); old ones become garbage, running snapshots keep their image.
-    pub fn replace(&mut self, loaded: Keyspace) {
-        let _ = loaded;
-        todo!()
-    }
-    /// Discarded values too big to free in a turn (flushed tables, long strings of UNLINK): dropped by the caller on another thread.
-    pub fn take_garbage(&mut self) -> Option<Box<dyn Send>> {
-        todo!()
-    }
-    /// Allocated bytes of keys, values and tables.
-    pub fn allocated(&self) -> usize {
-        todo!()
-    }
-    /// Fixes a snapshot's cut at this moment, in constant time.
-    pub fn begin_snapshot(&mut self) -> SnapshotId {
-        todo!()
-    }
-    /// Visits buckets not yet captured until about `bytes_max` bytes are captured or `budget_spent` (asked every few buckets) says
-    /// stop. Empties what writes have captured meanwhile.
-    pub fn snapshot_step(&mut self, id: SnapshotId, bytes_max: usize, budget_spent: &mut dyn FnMut() -> bool) -> SnapshotStep {
-        let _ = (id, bytes_max, budget_spent);
-        todo!()
-    }
-    /// Bytes that writes have captured for a snapshot and that no step has fetched yet.
-    pub fn snapshot_pending(&self, id: SnapshotId) -> usize {
-        let _ = id;
-        todo!()
-    }
-    /// Drops a snapshot that is not wanted any more.
-    pub fn end_snapshot(&mut self, id: SnapshotId) {
-        let _ = id;
-        todo!()
+    #[inline]
+    fn prefetch(&self) {
+        self.entry().prefetch();
     }
 }
 
 /// One database. Reads do not look at expiry times: callers compare `Entry::expire_at` with their own now, because a slave must not delete.
-pub struct Db {}
+pub struct Db {
+    table: Table<OwnedEntry>,
+    expires: Expires,
+    captures: Captures,
+    hasher: KeyHasher,
+    /// Allocated for entries.
+    entry_bytes: usize,
+    garbage: Vec<OwnedEntry>,
+}
+
+#[inline]
+fn same_key(key: Key<'_>) -> impl FnMut(&OwnedEntry) -> bool {
+    move |slot| slot.entry().key() == key.bytes
+}
 
 impl Db {
-    pub fn len(&self) -> u64 {
-        todo!()
+    pub(super) fn new(hasher: KeyHasher) -> Self {
+        Db { table: Table::new(), expires: Expires::new(), captures: Captures::default(), hasher, entry_bytes: 0, garbage: Vec::new() }
     }
+    #[inline]
+    pub fn len(&self) -> u64 {
+        self.table.len() as u64
+    }
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
     /// Keys with an expiry.
     pub fn expires_len(&self) -> u64 {
-        todo!()
+        self.expires.len() as u64
     }
     /// Average TTL in ms as sampled by the active expiry cycle, for INFO keyspace.
     pub fn avg_ttl(&self) -> i64 {
-        todo!()
+        self.expires.avg_ttl()
+    }
+    /// Bytes allocated for tables, keys and values.
+    pub fn allocated(&self) -> usize {
+        self.entry_bytes + self.table.allocated() + self.expires.allocated()
     }
 
     /// Stage one: asks the CPU for the bucket of `hash`.
+    #[inline]
     pub fn prefetch_bucket(&self, hash: u64) {
-        let _ = hash;
-        todo!()
+        self.table.prefetch_bucket(hash);
     }
     /// Stage two: asks the CPU for the entries in that bucket whose tag matches.
+    #[inline]
     pub fn prefetch_entry(&self, hash: u64) {
-        let _ = hash;
-        todo!()
+        self.table.prefetch_slot(hash);
     }
 
+    #[inline]
     pub fn get(&self, key: Key<'_>) -> Option<&Entry> {
-        let _ = key;
-        todo!()
+        self.table.get(key.hash, same_key(key)).map(OwnedEntry::entry)
+    }
+    #[inline]
+    pub fn str_value(&self, key: Key<'_>) -> Option<StrRef<'_>> {
+        self.get(key).and_then(Entry::string)
     }
     /// Creates or overwrites with a string; `value` is stored as `int` where it is one. True if the key existed.
+    #[inline]
     pub fn set_string(&mut self, key: Key<'_>, value: &[u8], expire: SetExpire) -> bool {
-        let _ = (key, value, expire);
-        todo!()
+        self.set(key, StrRef::encode(value), expire)
     }
     /// Like `set_string`, for a number (INCR): in place where it can.
+    #[inline]
     pub fn set_int(&mut self, key: Key<'_>, value: i64, expire: SetExpire) -> bool {
-        let _ = (key, value, expire);
-        todo!()
+        self.set(key, StrRef::Int(value), expire)
+    }
+    #[inline]
+    fn set(&mut self, key: Key<'_>, value: StrRef<'_>, expire: SetExpire) -> bool {
+        let Some(slot) = self.table.get_mut(key.hash, same_key(key), &mut self.captures) else {
+            self.insert_new(key.hash, OwnedEntry::new_string(key.bytes, value, expire.apply(None)));
+            return false;
+        };
+        let expire = expire.apply(slot.entry().expire_at());
+        if !slot.overwrite(value, expire) {
+            let new = OwnedEntry::new_string(key.bytes, value, expire);
+            new.entry().set_lru(slot.entry().lru());
+            let old = std::mem::replace(slot, new);
+            let new = (alias_of(slot), slot.entry().allocated());
+            self.replaced(key.hash, old, new);
+        }
+        true
     }
     /// Appends to a string value, or creates it; amortised O(len of `tail`). Returns the new length. The value becomes raw. The key must not hold another type.
     pub fn append(&mut self, key: Key<'_>, tail: &[u8]) -> usize {
-        let _ = (key, tail);
-        todo!()
+        if let Some(len) = self.edit(key, |entry| entry.append(tail)) {
+            return len;
+        }
+        // Redis encodes what APPEND creates as it does SET's values.
+        self.insert_new(key.hash, OwnedEntry::new_string(key.bytes, StrRef::encode(tail), None));
+        tail.len()
     }
-    /// SETRANGE: overwrites at `offset`, padding with zeros; creates the key if need be. Returns the new length.
+    /// SETRANGE: overwrites at `offset`, padding with zeros; creates the key if need be. Returns the new length. Without any bytes to write it
+    /// changes nothing, and the length is what there was.
     pub fn set_range(&mut self, key: Key<'_>, offset: usize, value: &[u8]) -> usize {
-        let _ = (key, offset, value);
-        todo!()
+        if value.is_empty() {
+            return self.str_value(key).map_or(0, StrRef::len);
+        }
+        if let Some(len) = self.edit(key, |entry| entry.write_at(offset, value)) {
+            return len;
+        }
+        self.insert_new(key.hash, OwnedEntry::new_range(key.bytes, offset, value));
+        offset + value.len()
+    }
+    /// Changes an entry, which `change` may reallocate; it must not change whether there is an expiry.
+    fn edit<R>(&mut self, key: Key<'_>, change: impl FnOnce(&mut OwnedEntry) -> R) -> Option<R> {
+        let slot = self.table.get_mut(key.hash, same_key(key), &mut self.captures)?;
+        let (old, old_bytes) = (alias_of(slot), slot.entry().allocated());
+        let result = change(slot);
+        self.entry_bytes = self.entry_bytes - old_bytes + slot.entry().allocated();
+        let new = alias_of(slot);
+        if old != new {
+            self.expires.moved(key.hash, old.as_ref(), new, &self.hasher);
+        }
+        Some(result)
     }
     /// Deletes; true if it existed. A long value goes to garbage when `lazy`.
     pub fn remove(&mut self, key: Key<'_>, lazy: bool) -> bool {
-        let _ = (key, lazy);
-        todo!()
+        let Some(entry) = self.take(key) else { return false };
+        self.discard(entry, lazy);
+        true
     }
     /// Takes an entry out.
     pub fn take(&mut self, key: Key<'_>) -> Option<OwnedEntry> {
-        let _ = key;
-        todo!()
+        let entry = self.table.remove(key.hash, same_key(key), &self.hasher, &mut self.captures)?;
+        self.entry_bytes -= entry.entry().allocated();
+        self.expires.moved(key.hash, alias_of(&entry).as_ref(), None, &self.hasher);
+        Some(entry)
     }
     /// Puts an entry in under its own key, whose hash is `hash`; replaces what was there. True if it replaced.
     pub fn insert(&mut self, hash: u64, entry: OwnedEntry) -> bool {
-        let _ = (hash, entry);
-        todo!()
+        let key = Key { bytes: entry.entry().key(), hash };
+        let Some(slot) = self.table.get_mut(hash, same_key(key), &mut self.captures) else {
+            self.insert_new(hash, entry);
+            return false;
+        };
+        let old = std::mem::replace(slot, entry);
+        let new = (alias_of(slot), slot.entry().allocated());
+        self.replaced(hash, old, new);
+        true
     }
     /// A copy of an entry (COPY); long values are shared.
     pub fn copy_of(&self, key: Key<'_>) -> Option<OwnedEntry> {
-        let _ = key;
-        todo!()
+        self.table.get(key.hash, same_key(key)).map(|entry| entry.with_key(key.bytes))
     }
     /// Sets or clears the expiry; false if there is no such key.
     pub fn set_expire(&mut self, key: Key<'_>, expire: Option<UnixMs>) -> bool {
-        let _ = (key, expire);
-        todo!()
+        let Some(slot) = self.table.get_mut(key.hash, same_key(key), &mut self.captures) else { return false };
+        if !slot.overwrite_expire(expire) {
+            let new = slot.with_expire(expire);
+            let old = std::mem::replace(slot, new);
+            let new = (alias_of(slot), slot.entry().allocated());
+            self.replaced(key.hash, old, new);
+        }
+        true
+    }
+    /// Puts in what is not there yet.
+    fn insert_new(&mut self, hash: u64, entry: OwnedEntry) {
+        self.entry_bytes += entry.entry().allocated();
+        self.expires.moved(hash, None, alias_of(&entry), &self.hasher);
+        self.table.insert_new(hash, entry, &self.hasher, &mut self.captures);
+    }
+    /// Follows up on an entry whose slot has got another one: its alias and size.
+    fn replaced(&mut self, hash: u64, old: OwnedEntry, (new, new_bytes): (Option<Alias>, usize)) {
+        self.entry_bytes = self.entry_bytes - old.entry().allocated() + new_bytes;
+        self.expires.moved(hash, alias_of(&old).as_ref(), new, &self.hasher);
+        self.discard(old, false);
+    }
+    fn discard(&mut self, entry: OwnedEntry, lazy: bool) {
+        if entry.entry().allocated() >= GARBAGE_BYTES || lazy && entry.entry().is_shared() {
+            self.garbage.push(entry);
+        }
     }
 
     /// SCAN: calls `f` for every entry of at least one bucket from `cursor` on, until about `count` were seen; returns the next cursor, 0 at
     /// the end. Every entry that is there from a scan's start to its end is seen at least once, however the table grows or shrinks meanwhile.
     pub fn scan(&self, cursor: u64, count: usize, f: &mut dyn FnMut(&Entry)) -> u64 {
-        let _ = (cursor, count, f);
-        todo!()
+        self.table.scan(cursor, count, &self.hasher, &mut |slot| f(slot.entry()))
     }
-    /// Every entry, in hash order.
+    /// Every entry, in the table's order: by hash, but for entries that found their bucket full.
     pub fn iter(&self) -> impl Iterator<Item = &Entry> {
-        let none: Option<&Entry> = todo!();
-        none.into_iter()
+        self.table.iter().map(OwnedEntry::entry)
     }
     /// A uniformly chosen entry for RANDOMKEY; `random` gives 64-bit numbers.
     pub fn random(&self, random: &mut dyn FnMut() -> u64) -> Option<&Entry> {
-        let _ = random;
-        todo!()
+        self.table.random(random).map(OwnedEntry::entry)
     }
     /// One small step of active expiry: visits about `count` entries that have an expiry from a cursor kept inside, and returns
     /// the keys that are due at `now`, and how many it looked at.
     pub fn expire_sample(&mut self, now: UnixMs, count: usize, due: &mut Vec<Vec<u8>>) -> usize {
-        let _ = (now, count, due);
-        todo!()
+        self.expires.sample(now, count, &self.hasher, due)
     }
     /// Housekeeping in small steps: shrinks segments that have become empty. True while there is more to do.
     pub fn shrink_step(&mut self) -> bool {
-        todo!()
+        let main = self.table.shrink_step(&self.hasher, &mut self.captures);
+        self.expires.shrink_step(&self.hasher) || main
     }
-    pub fn str_value(&self, key: Key<'_>) -> Option<StrRef<'_>> {
-        let _ = key;
-        todo!()
+
+    pub(super) fn take_garbage(&mut self) -> Vec<OwnedEntry> {
+        std::mem::take(&mut self.garbage)
+    }
+    pub(super) fn begin_snapshot(&mut self, id: SnapshotId, db: DbIndex) {
+        if !self.is_empty() {
+            self.captures.begin(id, db);
+        }
+    }
+    pub(super) fn end_snapshot(&mut self, id: SnapshotId) {
+        self.captures.end(id);
+    }
+    pub(super) fn snapshot_pending(&self, id: SnapshotId) -> usize {
+        self.captures.pending(id)
+    }
+    pub(super) fn is_all_captured(&self) -> bool {
+        self.captures.is_empty()
+    }
+    /// Visits buckets, at least one unless writes have captured enough, until `bytes_max` wait to be fetched or `budget_spent`, then fetches. Returns how many keys that are; the snapshot has
+    /// let go of this database when everything is fetched.
+    pub(super) fn snapshot_step(&mut self, id: SnapshotId, bytes_max: usize, budget_spent: &mut dyn FnMut() -> bool, chunks: &mut Vec<Chunk>) -> u64 {
+        let Some(position) = self.captures.position(id) else { return 0 };
+        let mut next = Some(position);
+        if self.captures.pending(id) < bytes_max {
+            let mut stop = |captures: &Captures| captures.pending(id) >= bytes_max || budget_spent();
+            next = self.table.capture_from(position, id.0, &mut self.captures, &mut stop);
+        }
+        let keys = self.captures.fetch(id, chunks);
+        match next {
+            Some(position) => self.captures.set_position(id, position),
+            None => self.captures.end(id),
+        }
+        keys
+    }
+    pub(super) fn is_wanted_by(&self, id: SnapshotId) -> bool {
+        self.captures.position(id).is_some()
     }
 }

@@ -1,13 +1,17 @@
 //! The databases: table, entries, expiry, snapshots' capture, watched keys. Knows no clients, no wire, no clock but what it is told.
 
+mod databases;
 mod db;
-mod digest;
+pub mod digest;
 mod entry;
+mod expires;
+mod hasher;
 mod snapshot;
 mod table;
 mod watch;
 
-pub use db::{Db, Keyspace, SetExpire};
+pub use databases::Keyspace;
+pub use db::{Db, SetExpire};
 pub use entry::{Entry, Key, Kind, OwnedEntry, StrRef, ValueRef};
 pub use snapshot::{Chunk, Record, RecordValue, SnapshotId, SnapshotStep};
 pub use watch::Watches;
@@ -19,3 +23,6 @@ pub struct DbIndex(pub u32);
 /// Milliseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixMs(pub i64);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+//! All databases of a node, the snapshots that run over them, and what is waiting to be freed.
+
+use super::DbIndex;
+use super::db::Db;
+use super::entry::OwnedEntry;
+use super::hasher::KeyHasher;
+use super::snapshot::{Chunk, SnapshotId, SnapshotStep};
+
+/// All databases of a node, one hash seed for all. `Send`: built on another thread when loading.
+pub struct Keyspace {
+    dbs: Vec<Db>,
+    hasher: KeyHasher,
+    /// Flushed or replaced databases that a snapshot has not seen all of.
+    retired: Vec<Db>,
+    garbage: Garbage,
+    snapshots: Vec<Snapshot>,
+    snapshots_begun: u64,
+}
+
+struct Snapshot {
+    id: SnapshotId,
+    keys_done: u64,
+    keys_total: u64,
+}
+
+#[derive(Default)]
+struct Garbage {
+    dbs: Vec<Db>,
+    entries: Vec<OwnedEntry>,
+}
+
+impl Keyspace {
+    /// Databases 0 to `databases` - 1, empty. Seeds come from `env`'s randomness.
+    pub fn new(databases: u32, hash_seed: u64) -> Self {
+        let hasher = KeyHasher::new(hash_seed);
+        let dbs = (0..databases).map(|_| Db::new(hasher.clone())).collect();
+        Keyspace { dbs, hasher, retired: Vec::new(), garbage: Garbage::default(), snapshots: Vec::new(), snapshots_begun: 0 }
+    }
+    pub fn hash_seed(&self) -> u64 {
+        self.hasher.seed()
+    }
+    #[inline]
+    pub fn hash(&self, key: &[u8]) -> u64 {
+        self.hasher.hash(key)
+    }
+    pub fn databases(&self) -> u32 {
+        self.dbs.len() as u32
+    }
+    #[inline]
+    pub fn db(&self, db: DbIndex) -> &Db {
+        &self.dbs[db.0 as usize]
+    }
+    #[inline]
+    pub fn db_mut(&mut self, db: DbIndex) -> &mut Db {
+        &mut self.dbs[db.0 as usize]
+    }
+    /// SWAPDB.
+    pub fn swap(&mut self, a: DbIndex, b: DbIndex) {
+        self.dbs.swap(a.0 as usize, b.0 as usize);
+    }
+    /// Empties a database in constant time; what it held goes to running snapshots and then to `garbage` (see `take_garbage`). Returns how
+    /// many keys there were.
+    pub fn flush(&mut self, db: DbIndex) -> u64 {
+        let empty = Db::new(self.hasher.clone());
+        let old = std::mem::replace(self.db_mut(db), empty);
+        let keys = old.len();
+        self.retire(old);
+        keys
+    }
+    /// Puts `loaded`'s databases in the place of this keyspace's (same hash seed); old ones become garbage, running snapshots keep their image.
+    pub fn replace(&mut self, loaded: Keyspace) {
+        assert_eq!(loaded.hash_seed(), self.hash_seed());
+        assert_eq!(loaded.databases(), self.databases());
+        assert!(loaded.snapshots.is_empty(), "snapshots are taken of what is being served");
+        let Keyspace { dbs, mut garbage, .. } = loaded;
+        for old in std::mem::replace(&mut self.dbs, dbs) {
+            self.retire(old);
+        }
+        self.garbage.dbs.append(&mut garbage.dbs);
+        self.garbage.entries.append(&mut garbage.entries);
+    }
+    fn retire(&mut self, mut old: Db) {
+        self.garbage.entries.append(&mut old.take_garbage());
+        if !old.is_all_captured() {
+            self.retired.push(old);
+        } else if !old.is_empty() {
+            self.garbage.dbs.push(old);
+        }
+    }
+    /// Lets go of the retired databases that no snapshot needs any more.
+    fn release(&mut self) {
+        for old in std::mem::take(&mut self.retired) {
+            self.retire(old);
+        }
+    }
+    /// Discarded values too big to free in a turn (flushed tables, long strings of UNLINK): dropped by the caller on another thread.
+    pub fn take_garbage(&mut self) -> Option<Box<dyn Send>> {
+        for db in &mut self.dbs {
+            self.garbage.entries.append(&mut db.take_garbage());
+        }
+        if self.garbage.dbs.is_empty() && self.garbage.entries.is_empty() {
+            return None;
+        }
+        Some(Box::new(std::mem::take(&mut self.garbage)))
+    }
+    /// Allocated bytes of keys, values and tables.
+    pub fn allocated(&self) -> usize {
+        self.dbs.iter().chain(&self.retired).map(Db::allocated).sum()
+    }
+
+    /// Fixes a snapshot's cut at this moment, in constant time.
+    pub fn begin_snapshot(&mut self) -> SnapshotId {
+        self.snapshots_begun += 1;
+        let id = SnapshotId(self.snapshots_begun);
+        for (db, number) in self.dbs.iter_mut().zip(0..) {
+            db.begin_snapshot(id, DbIndex(number));
+        }
+        self.snapshots.push(Snapshot { id, keys_done: 0, keys_total: self.dbs.iter().map(Db::len).sum() });
+        id
+    }
+    /// Visits buckets not yet captured until about `bytes_max` bytes are captured or `budget_spent` (asked every few buckets) says
+    /// stop. Empties what writes have captured meanwhile. A snapshot that is over or unknown is `done`, with nothing in it.
+    pub fn snapshot_step(&mut self, id: SnapshotId, bytes_max: usize, budget_spent: &mut dyn FnMut() -> bool) -> SnapshotStep {
+        let mut chunks = Vec::new();
+        let (mut keys, mut done) = (0, true);
+        let (mut bytes_left, mut spent) = (bytes_max, false);
+        for db in self.dbs.iter_mut().chain(&mut self.retired) {
+            let fetched = chunks.len();
+            let visit_bytes = if spent { 0 } else { bytes_left };
+            let mut is_spent = || {
+                spent |= budget_spent();
+                spent
+            };
+            keys += db.snapshot_step(id, visit_bytes, &mut is_spent, &mut chunks);
+            bytes_left = bytes_left.saturating_sub(chunks[fetched..].iter().map(Chunk::size).sum());
+            done &= !db.is_wanted_by(id);
+        }
+        let mut step = SnapshotStep { chunks, done, keys_done: keys, keys_total: keys };
+        if let Some(snapshot) = self.snapshots.iter_mut().find(|snapshot| snapshot.id == id) {
+            snapshot.keys_done += keys;
+            (step.keys_done, step.keys_total) = (snapshot.keys_done, snapshot.keys_total);
+        }
+        if done {
+            self.end_snapshot(id);
+        }
+        step
+    }
+    /// Bytes that writes have captured for a snapshot and that no step has fetched yet.
+    pub fn snapshot_pending(&self, id: SnapshotId) -> usize {
+        self.dbs.iter().chain(&self.retired).map(|db| db.snapshot_pending(id)).sum()
+    }
+    /// Drops a snapshot that is not wanted any more.
+    pub fn end_snapshot(&mut self, id: SnapshotId) {
+        for db in self.dbs.iter_mut().chain(&mut self.retired) {
+            db.end_snapshot(id);
+        }
+        self.snapshots.retain(|snapshot| snapshot.id != id);
+        self.release();
+    }
+}

@@ -1,0 +1,140 @@
+//! One cache line of a table, and arrays of them.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::mem::MaybeUninit;
+use std::ptr::NonNull;
+
+pub(super) const SLOTS: usize = 7;
+
+/// `word`'s low seven bytes are the slots' tags, 0 for an empty one; the high byte counts the entries that found no place here. All zero is an
+/// empty bucket.
+#[repr(C)]
+pub(super) struct Bucket<S> {
+    word: u64,
+    slots: [MaybeUninit<S>; SLOTS],
+}
+
+const LINE: usize = 64;
+static EMPTY: [u64; LINE / 8] = [0; LINE / 8];
+
+const EVERY: u64 = 0x0101_0101_0101_0101;
+/// The highest bit of each tag.
+const MARKS: u64 = 0x0080_8080_8080_8080;
+
+/// The highest bit of every tag that equals `tag`; exact, since an empty slot must not be read.
+#[inline]
+fn matches(word: u64, tag: u8) -> u64 {
+    let differs = word ^ (EVERY * u64::from(tag));
+    let low = !(EVERY << 7);
+    !(((differs & low) + low) | differs) & MARKS
+}
+
+impl<S> Bucket<S> {
+    const FITS: () = assert!(size_of::<Bucket<S>>() == LINE && align_of::<Bucket<S>>() <= 8);
+
+    /// The bucket that all empty tables share, never written.
+    pub(super) fn empty() -> NonNull<Self> {
+        let () = Self::FITS;
+        NonNull::from(&EMPTY).cast()
+    }
+    fn layout(count: usize) -> Layout {
+        let () = Self::FITS;
+        // Aligned to 16 only: asked for 64, allocators take more than the array's size to align in, though their blocks of such sizes
+        // are aligned so anyway. A bucket across two lines would cost time, nothing else.
+        Layout::from_size_align(count * LINE, 16).expect("a segment is small")
+    }
+    /// `count` empty buckets.
+    pub(super) fn array(count: usize) -> NonNull<Self> {
+        if count == 0 {
+            return Self::empty();
+        }
+        // SAFETY: the size is not 0; zero bytes are empty buckets.
+        let array = unsafe { alloc_zeroed(Self::layout(count)) };
+        NonNull::new(array.cast()).unwrap_or_else(|| handle_alloc_error(Self::layout(count)))
+    }
+    /// Frees an array made by `array`, whose contents have been moved or dropped.
+    pub(super) fn free(array: NonNull<Self>, count: usize) {
+        if count > 0 {
+            // SAFETY: made by `array` with the same count.
+            unsafe { dealloc(array.as_ptr().cast(), Self::layout(count)) }
+        }
+    }
+
+    /// The number of the slot that has `tag` and for which `eq` holds.
+    #[inline]
+    pub(super) fn find(&self, tag: u8, eq: &mut impl FnMut(&S) -> bool) -> Option<usize> {
+        let mut marks = matches(self.word, tag);
+        while marks != 0 {
+            let slot = (marks.trailing_zeros() / 8) as usize;
+            // SAFETY: `tag` is never 0, so the slot is occupied.
+            if eq(unsafe { self.slots.get_unchecked(slot).assume_init_ref() }) {
+                return Some(slot);
+            }
+            marks &= marks - 1;
+        }
+        None
+    }
+    #[inline]
+    pub(super) fn free_slot(&self) -> Option<usize> {
+        let marks = matches(self.word, 0);
+        (marks != 0).then(|| (marks.trailing_zeros() / 8) as usize)
+    }
+    #[inline]
+    fn is_occupied(&self, slot: usize) -> bool {
+        assert!(slot < SLOTS);
+        (self.word >> (8 * slot)) as u8 != 0
+    }
+    #[inline]
+    pub(super) fn get(&self, slot: usize) -> Option<&S> {
+        // SAFETY: the tag says that the slot is occupied.
+        self.is_occupied(slot).then(|| unsafe { self.slots[slot].assume_init_ref() })
+    }
+    #[inline]
+    pub(super) fn get_mut(&mut self, slot: usize) -> Option<&mut S> {
+        // SAFETY: the tag says that the slot is occupied.
+        self.is_occupied(slot).then(|| unsafe { self.slots[slot].assume_init_mut() })
+    }
+    #[inline]
+    pub(super) fn put(&mut self, slot: usize, tag: u8, value: S) {
+        assert!(!self.is_occupied(slot) && tag != 0);
+        self.slots[slot].write(value);
+        self.word |= u64::from(tag) << (8 * slot);
+    }
+    #[inline]
+    pub(super) fn take(&mut self, slot: usize) -> S {
+        assert!(self.is_occupied(slot));
+        self.word &= !(0xff << (8 * slot));
+        // SAFETY: the slot was occupied, and its tag has just been cleared: the contents move out once.
+        unsafe { self.slots[slot].assume_init_read() }
+    }
+    pub(super) fn iter(&self) -> impl Iterator<Item = &S> {
+        (0..SLOTS).filter_map(|slot| self.get(slot))
+    }
+    pub(super) fn occupied(&self) -> usize {
+        SLOTS - matches(self.word, 0).count_ones() as usize
+    }
+    pub(super) fn is_empty(&self) -> bool {
+        self.occupied() == 0
+    }
+    /// Drops what is in it.
+    pub(super) fn clear(&mut self) {
+        for slot in 0..SLOTS {
+            if self.is_occupied(slot) {
+                drop(self.take(slot));
+            }
+        }
+        self.word = 0;
+    }
+    #[inline]
+    pub(super) fn overflow(&self) -> u8 {
+        (self.word >> 56) as u8
+    }
+    pub(super) fn add_overflow(&mut self) {
+        // At most the slots of the rest of the window: no carry out of the byte.
+        self.word += 1 << 56;
+    }
+    pub(super) fn sub_overflow(&mut self) {
+        assert!(self.overflow() > 0);
+        self.word -= 1 << 56;
+    }
+}
