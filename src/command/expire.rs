@@ -202,3 +202,91 @@ pub(super) const ROWS: &[Spec] = &[
         .tips(&["nondeterministic_output"])
         .docs("generic", "1.0.0", "O(1)", "Returns the expiration time in seconds of a key."),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Bench;
+    use crate::keyspace::{DbIndex, Key};
+
+    #[test]
+    fn conditions_look_at_the_old_moment() {
+        let mut b = Bench::new();
+        b.say("set a 1");
+        for (line, reply) in [
+            ("expire a 10 xx", ":0"),
+            ("expire a 10 gt", ":0"),
+            ("expire a 10 lt", ":1"),
+            ("expire a 10 nx", ":0"),
+            ("expire a 10 gt", ":0"),
+            ("expire a 20 gt", ":1"),
+            ("expire a 15 lt xx", ":1"),
+            ("expire a 10 nx lt", "-ERR NX and XX, GT or LT options at the same time are not compatible"),
+            ("expire a 10 gt lt", "-ERR GT and LT options at the same time are not compatible"),
+            ("expire a 10 foo", "-ERR Unsupported option foo"),
+            ("expire a 9223372036854775807", "-ERR invalid expire time in 'expire' command"),
+            ("pexpire nokey 9223372036854775807", "-ERR invalid expire time in 'pexpire' command"),
+        ] {
+            assert_eq!(b.say(line), reply, "{line}");
+        }
+        assert_eq!(b.say("ttl a"), ":15");
+    }
+
+    #[test]
+    fn the_stream_has_moments_and_deletions() {
+        let mut b = Bench::new();
+        b.say("set a 1");
+        let at = b.node.now_ms + 10_000;
+        assert_eq!(b.streamed("expire a 10 lt"), [format!("PEXPIREAT a {at}")]);
+        assert_eq!(b.streamed("persist a"), ["persist a"]);
+        assert_eq!(b.streamed("expire a -1"), ["DEL a"]);
+        b.say("set a 1");
+        b.node.config.lazyfree_lazy_expire = true;
+        assert_eq!(b.streamed("pexpireat a 1"), ["UNLINK a"]);
+        assert_eq!(b.streamed("pexpireat a 1"), [""; 0]);
+    }
+
+    #[test]
+    fn a_key_past_its_time_is_missing_and_deleted() {
+        let mut b = Bench::new();
+        b.say("set a 1 px 10");
+        b.pass_ms(10);
+        assert_eq!(b.say("get a"), "$1 1");
+        b.pass_ms(1);
+        assert_eq!(b.streamed("get a"), ["DEL a"]);
+        assert_eq!(b.node.stats.expired_keys, 1);
+        assert_eq!((b.node.stats.keyspace_hits, b.node.stats.keyspace_misses), (1, 1));
+        assert_eq!(b.say("pttl a"), ":-2");
+    }
+
+    #[test]
+    fn deleting_an_expired_key_is_no_change_of_the_command() {
+        let mut b = Bench::new();
+        for line in ["del a", "expire a 5", "persist a", "getdel a", "setrange a 0 \"\""] {
+            b.say("set a 1 px 10");
+            b.pass_ms(11);
+            assert_eq!(b.streamed(line), ["DEL a"], "{line}");
+        }
+    }
+
+    #[test]
+    fn the_masters_stream_sets_the_past_as_it_is() {
+        let mut b = Bench::new();
+        b.node.applying_stream = true;
+        b.say("set a 1 pxat 5");
+        assert_eq!(b.say("pexpireat a 1"), ":1");
+        assert_eq!(b.say("get a"), "$1 1");
+        assert_eq!(b.say("incr a"), ":2");
+        b.node.applying_stream = false;
+        assert_eq!(b.say("exists a"), ":0");
+    }
+
+    #[test]
+    fn far_moments_do_not_overflow() {
+        let mut b = Bench::new();
+        b.say("set a 1 pxat 9223372036854775807");
+        assert_eq!(b.say("expiretime a"), ":9223372036854776");
+        assert_eq!(b.say("pexpiretime a"), ":9223372036854775807");
+        let key = Key { bytes: b"a", hash: b.node.keyspace.hash(b"a") };
+        assert!(b.node.keyspace.db(DbIndex(0)).get(key).is_some());
+    }
+}

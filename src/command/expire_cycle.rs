@@ -108,3 +108,67 @@ fn sweep(node: &mut NodeState, deadline_ns: u64, effort: u64, due: &mut Vec<Vec<
     }
     totals
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Bench;
+    use super::*;
+
+    const SECOND_NS: u64 = 1_000_000_000;
+
+    fn bench(keys: usize) -> Bench {
+        let mut b = Bench::new();
+        for i in 0..keys {
+            b.say(&format!("set key:{i} x px 10"));
+        }
+        b.say("set stays x px 100000");
+        b.pass_ms(11);
+        b.stream();
+        b
+    }
+
+    fn count(b: &Bench) -> u64 {
+        b.node.keyspace.db(DbIndex(0)).len()
+    }
+
+    #[test]
+    fn everything_due_goes_and_each_deletion_is_a_unit() {
+        let mut b = bench(500);
+        // A cycle may stop where few of its samples are due; some more see to the rest.
+        let mut cycles = 0;
+        while count(&b) > 1 {
+            active_expire_cycle(&mut b.node, CycleKind::Slow, SECOND_NS);
+            cycles += 1;
+            assert!(cycles < 100);
+        }
+        assert_eq!(b.say("exists stays"), ":1");
+        assert_eq!(b.node.stats.expired_keys, 500);
+        let stream = b.stream();
+        assert_eq!(stream.len(), 500);
+        assert!(stream.iter().all(|command| command.starts_with("DEL key:")));
+    }
+
+    #[test]
+    fn a_cycle_without_time_makes_one_step_and_says_so() {
+        let mut b = bench(500);
+        assert!(active_expire_cycle(&mut b.node, CycleKind::Slow, 0));
+        let left = count(&b);
+        assert!(left < 501 && left > 400, "{left}");
+        assert_eq!(b.node.expire_cycle.time_cap_reached, 1);
+        // Now the fast cycle has a reason to run.
+        active_expire_cycle(&mut b.node, CycleKind::Fast, SECOND_NS);
+        assert!(count(&b) < left);
+        let left = count(&b);
+        b.node.expire_cycle.out_of_time = true;
+        assert!(!active_expire_cycle(&mut b.node, CycleKind::Fast, SECOND_NS), "too soon after the last");
+        assert_eq!(count(&b), left);
+    }
+
+    #[test]
+    fn only_a_master_that_may_expires() {
+        let mut b = bench(50);
+        b.node.active_expire = false;
+        assert!(!active_expire_cycle(&mut b.node, CycleKind::Slow, SECOND_NS));
+        assert_eq!(count(&b), 51);
+    }
+}

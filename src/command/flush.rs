@@ -104,3 +104,56 @@ pub(super) const ROWS: &[Spec] = &[
         "Swaps two Redis databases.",
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Bench;
+    use super::*;
+
+    fn is_touched(b: &mut Bench) -> bool {
+        b.node.clients.at(b.slot).is(ClientFlags::DIRTY_CAS)
+    }
+
+    #[test]
+    fn a_flush_of_nothing_still_reaches_the_slaves() {
+        let mut b = Bench::new();
+        assert_eq!(b.streamed("flushdb"), ["flushdb"]);
+        assert_eq!(b.streamed("flushall async"), ["flushall async"]);
+        assert_eq!(b.say("flushall now"), "-ERR syntax error");
+        assert_eq!(b.say("flushdb sync async"), "-ERR syntax error");
+        b.say("mset a 1 b 2");
+        let dirty = b.node.dirty;
+        b.say("flushall");
+        assert_eq!(b.node.dirty, dirty + 2);
+        assert_eq!(b.say("dbsize"), ":0");
+    }
+
+    #[test]
+    fn watchers_are_told_of_keys_that_were_there() {
+        let mut b = Bench::new();
+        b.say("watch a");
+        b.say("flushdb");
+        assert!(!is_touched(&mut b));
+        b.say("set a 1");
+        b.say("unwatch");
+        b.say("watch a");
+        b.say("flushall");
+        assert!(is_touched(&mut b));
+    }
+
+    #[test]
+    fn swapped_databases_tell_watchers_of_both() {
+        let mut b = Bench::new();
+        b.say("set a 1");
+        b.say("copy a a db 3");
+        b.say("flushdb");
+        b.say("watch a");
+        b.say("swapdb 1 2");
+        assert!(!is_touched(&mut b));
+        assert_eq!(b.streamed("swapdb 3 0"), ["swapdb 3 0"]);
+        assert!(is_touched(&mut b));
+        assert_eq!(b.say("get a"), "$1 1");
+        assert_eq!(b.say("swapdb x 0"), "-ERR invalid first DB index");
+        assert_eq!(b.say("swapdb 0 16"), "-ERR DB index is out of range");
+    }
+}

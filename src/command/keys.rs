@@ -238,3 +238,50 @@ pub(super) const ROWS: &[Spec] = &[
             "Asynchronously deletes one or more keys.",
         ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Bench;
+
+    #[test]
+    fn rename_takes_the_expiry_along() {
+        let mut b = Bench::new();
+        b.say("set a 1 px 5000");
+        b.say("set b 2");
+        assert_eq!(b.say("renamenx a b"), ":0");
+        assert_eq!(b.streamed("rename a b"), ["rename a b"]);
+        assert_eq!(b.say("mget a b"), "*2 $-1 $1 1");
+        assert_eq!(b.say("pttl b"), ":5000");
+        assert_eq!(b.say("rename a b"), "-ERR no such key");
+        assert_eq!(b.streamed("rename b b"), [""; 0]);
+        assert_eq!(b.say("renamenx b b"), ":0");
+    }
+
+    #[test]
+    fn copy_and_move_cross_databases() {
+        let mut b = Bench::new();
+        b.say("set a 1 px 5000");
+        assert_eq!(b.say("copy a b db 1"), ":1");
+        assert_eq!(b.say("copy a b db 1"), ":0");
+        assert_eq!(b.say("copy a b db 1 replace"), ":1");
+        assert_eq!(b.say("copy a a"), "-ERR source and destination objects are the same");
+        assert_eq!(b.say("copy a b db 16"), "-ERR DB index is out of range");
+        assert_eq!(b.say("move a 99999999999"), "-ERR value is out of range, value must between -2147483648 and 2147483647");
+        assert_eq!(b.say("move a 1"), ":1");
+        assert_eq!(b.say("dbsize"), ":0");
+        b.say("swapdb 0 1");
+        assert_eq!(b.say("mget a b"), "*2 $1 1 $1 1");
+        assert_eq!(b.say("pttl b"), ":5000");
+    }
+
+    #[test]
+    fn deletion_counts_each_key_once() {
+        let mut b = Bench::new();
+        b.say("mset a 1 b 2 c 3");
+        assert_eq!(b.streamed("del a a nokey b"), ["del a a nokey b"]);
+        assert_eq!(b.say("exists c c a"), ":2");
+        assert_eq!(b.streamed("unlink a"), [""; 0]);
+        assert_eq!(b.say("type c"), "+string");
+        assert_eq!(b.say("type a"), "+none");
+    }
+}

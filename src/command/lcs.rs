@@ -151,3 +151,30 @@ pub(super) const ROWS: &[Spec] = &[Spec::new("lcs", -3, Flags::READONLY, lcs)
     .key_specs(&[key_range(&["RO", "access"], 1, 1, 1)])
     .acl(Acl::STRING)
     .docs("string", "7.0.0", "O(N*M) where N and M are the lengths of s1 and s2, respectively", "Finds the longest common substring.")];
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Bench;
+
+    #[test]
+    fn answers_as_the_documentation_shows() {
+        let mut b = Bench::new();
+        b.say("mset a ohmytext b mynewtext");
+        assert_eq!(b.say("lcs a b"), "$6 mytext");
+        assert_eq!(b.say("lcs a b len"), ":6");
+        assert_eq!(b.say("lcs a b idx minmatchlen 4 withmatchlen"), "*4 $7 matches *1 *3 *2 :4 :7 *2 :5 :8 :4 $3 len :6");
+        assert_eq!(b.say("lcs a b idx"), "*4 $7 matches *2 *2 *2 :4 :7 *2 :5 :8 *2 *2 :2 :3 *2 :0 :1 $3 len :6");
+        assert_eq!(b.say("lcs a nokey idx"), "*4 $7 matches *0 $3 len :0");
+        assert_eq!(b.say("lcs a b idx len"), "-ERR If you want both the length and indexes, please just use IDX.");
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let mut b = Bench::new();
+        b.say("mset a 12345678 b 12345678");
+        b.node.config.proto_max_bulk_len = 9 * 9 * 4;
+        assert_eq!(b.say("lcs a b len"), ":8");
+        b.node.config.proto_max_bulk_len -= 1;
+        assert_eq!(b.say("lcs a b len"), "-ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len");
+    }
+}

@@ -30,6 +30,8 @@ mod server;
 mod set;
 mod slowlog;
 mod strings;
+#[cfg(test)]
+mod testing;
 mod transaction;
 
 pub use client::{Client, ClientFlags, Clients, Queued, ReplyMode, Slot};

@@ -1,7 +1,8 @@
 //! OBJECT: what the server knows of a value beside its contents.
 
+use super::help::{container, help};
 use super::key_range::key_range;
-use super::{Acl, CmdResult, CommandError, Ctx, Flags, Spec};
+use super::{Acl, CmdResult, Ctx, Flags, Spec};
 use crate::keyspace::Entry;
 use crate::resp::Reply;
 
@@ -49,35 +50,26 @@ fn object_freq(ctx: &mut Ctx<'_>) -> CmdResult {
     })
 }
 
-const HELP: &[&str] = &[
-    "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-    "ENCODING <key>",
-    "    Return the kind of internal representation used in order to store the value",
-    "    associated with a <key>.",
-    "FREQ <key>",
-    "    Return the access frequency index of the <key>. The returned integer is",
-    "    proportional to the logarithm of the recent access frequency of the key.",
-    "IDLETIME <key>",
-    "    Return the idle time of the <key>, that is the approximated number of",
-    "    seconds elapsed since the last access to the key.",
-    "REFCOUNT <key>",
-    "    Return the number of references of the value associated with the specified",
-    "    <key>.",
-    "HELP",
-    "    Print this help.",
-];
-
 fn object_help(ctx: &mut Ctx<'_>) -> CmdResult {
-    ctx.out.array(HELP.len());
-    for line in HELP {
-        ctx.out.simple(line);
-    }
+    help(
+        ctx.out,
+        "OBJECT",
+        &[
+            "ENCODING <key>",
+            "    Return the kind of internal representation used in order to store the value",
+            "    associated with a <key>.",
+            "FREQ <key>",
+            "    Return the access frequency index of the <key>. The returned integer is",
+            "    proportional to the logarithm of the recent access frequency of the key.",
+            "IDLETIME <key>",
+            "    Return the idle time of the <key>, that is the approximated number of",
+            "    seconds elapsed since the last access to the key.",
+            "REFCOUNT <key>",
+            "    Return the number of references of the value associated with the specified",
+            "    <key>.",
+        ],
+    );
     Ok(())
-}
-
-/// The arity of OBJECT lets only requests with a subcommand through, and those go to its row.
-fn object(_: &mut Ctx<'_>) -> CmdResult {
-    Err(CommandError::SYNTAX)
 }
 
 const SUBCOMMANDS: &[Spec] = &[
@@ -113,9 +105,40 @@ const SUBCOMMANDS: &[Spec] = &[
     ),
 ];
 
-pub(super) const ROWS: &[Spec] = &[Spec::new("object", -2, Flags::empty(), object).subcommands(SUBCOMMANDS).docs(
+pub(super) const ROWS: &[Spec] = &[Spec::new("object", -2, Flags::empty(), container).subcommands(SUBCOMMANDS).docs(
     "generic",
     "2.2.3",
     "Depends on subcommand.",
     "A container for object introspection commands.",
 )];
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Bench;
+
+    #[test]
+    fn idle_time_counts_from_the_last_access() {
+        let mut b = Bench::new();
+        b.say("set a 1");
+        b.say("get a");
+        b.pass_ms(3000);
+        assert_eq!(b.say("object idletime a"), ":3");
+        b.say("exists a");
+        assert_eq!(b.say("object idletime a"), ":3");
+        b.say("touch a");
+        assert_eq!(b.say("object idletime a"), ":0");
+    }
+
+    #[test]
+    fn missing_keys_have_no_properties() {
+        let mut b = Bench::new();
+        for line in ["object encoding a", "object freq a", "object refcount a", "object idletime a"] {
+            assert_eq!(b.say(line), "$-1", "{line}");
+        }
+        assert_eq!(b.say("object foo a"), "-ERR unknown subcommand 'foo'. Try OBJECT HELP.");
+        b.say("set a 1");
+        assert_eq!(b.say("object encoding a"), "$3 int");
+        assert_eq!(b.say("object refcount a"), ":1");
+        assert!(b.say("object freq a").starts_with("-ERR An LFU maxmemory policy is not selected"));
+    }
+}

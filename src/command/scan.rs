@@ -152,3 +152,54 @@ pub(super) const ROWS: &[Spec] = &[
             "Iterates over the key names in the database.",
         ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Bench;
+    use super::*;
+
+    #[test]
+    fn cursors_are_read_as_strtoull_does() {
+        for (text, cursor) in [("0", 0), (" 0", 0), ("+7", 7), ("018", 18), ("18446744073709551615", u64::MAX)] {
+            assert_eq!(parse_cursor(text.as_bytes()), Some(cursor), "{text:?}");
+        }
+        for text in ["", "-1", "x", "0 ", "+", "++1", "18446744073709551616"] {
+            assert_eq!(parse_cursor(text.as_bytes()), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_scan_sees_every_key() {
+        let mut b = Bench::new();
+        for i in 0..300 {
+            b.say(&format!("set key:{i} x"));
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        let mut cursor = "0".to_owned();
+        loop {
+            let reply = b.say(&format!("scan {cursor} count 7 match key:* type string"));
+            let words: Vec<&str> = reply.split(' ').collect();
+            cursor = words[2].to_owned();
+            seen.extend(words[4..].iter().filter(|word| word.starts_with("key:")).map(|word| word.to_string()));
+            if cursor == "0" {
+                break;
+            }
+        }
+        assert_eq!(seen.len(), 300);
+        assert_eq!(b.say("scan 0 type list count 1000"), "*2 $1 0 *0");
+    }
+
+    #[test]
+    fn expired_keys_are_not_shown() {
+        let mut b = Bench::new();
+        b.say("set a 1 px 10");
+        b.pass_ms(11);
+        assert_eq!(b.say("keys *"), "*0");
+        assert_eq!(b.say("dbsize"), ":1");
+        assert_eq!(b.streamed("scan 0"), ["DEL a"]);
+        b.say("set a 1 px 10");
+        b.pass_ms(11);
+        assert_eq!(b.say("randomkey"), "$-1");
+        assert_eq!(b.say("dbsize"), ":0");
+    }
+}

@@ -300,3 +300,60 @@ pub(super) const ROWS: &[Spec] = &[
         .acl(Acl::STRING)
         .docs("string", "1.0.0", "O(1)", "Set the string value of a key only when the key doesn't exist."),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Bench;
+
+    #[test]
+    fn spans_become_moments_in_the_stream() {
+        let mut b = Bench::new();
+        let at = b.node.now_ms + 10_000;
+        let set = [format!("SET a 1 PXAT {at}")];
+        for line in ["set a 1 ex 10", "set a 1 GET PX 10000", "setex a 10 1", "psetex a 10000 1"] {
+            assert_eq!(b.streamed(line), set, "{line}");
+        }
+        assert_eq!(b.streamed("getex a px 20000"), [format!("PEXPIREAT a {}", at + 10_000)]);
+        assert_eq!(b.streamed("getex a persist"), ["PERSIST a"]);
+        assert_eq!(b.streamed("getex a persist"), [""; 0]);
+        assert_eq!(b.streamed("getex a exat 1"), ["DEL a"]);
+    }
+
+    #[test]
+    fn the_stream_needs_no_old_values() {
+        let mut b = Bench::new();
+        assert_eq!(b.streamed("set a 1 nx get"), ["set a 1 nx"]);
+        assert_eq!(b.streamed("set a 1 nx get"), [""; 0]);
+        assert_eq!(b.streamed("getset a 2"), ["SET a 2"]);
+        assert_eq!(b.streamed("set a 3 keepttl xx"), ["set a 3 keepttl xx"]);
+        assert_eq!(b.streamed("mset a 1 b 2"), ["mset a 1 b 2"]);
+        assert_eq!(b.streamed("msetnx c 1 b 2"), [""; 0]);
+        assert_eq!(b.say("exists c"), ":0");
+    }
+
+    #[test]
+    fn options_exclude_each_other() {
+        let mut b = Bench::new();
+        for line in
+            ["set a 1 nx xx", "set a 1 ex 1 px 1", "set a 1 keepttl ex 1", "set a 1 ex", "set a 1 persist", "getex a get", "getex a ex 1 persist"]
+        {
+            assert_eq!(b.say(line), "-ERR syntax error", "{line}");
+        }
+        for line in ["set a 1 ex 0", "set a 1 pxat -1", "set a 1 ex 9223372036854775", "set a 1 px 9223372036854775807"] {
+            assert_eq!(b.say(line), "-ERR invalid expire time in 'set' command", "{line}");
+        }
+        assert_eq!(b.say("set a 1 ex x"), "-ERR value is not an integer or out of range");
+        assert_eq!(b.say("mset a"), "-ERR wrong number of arguments for 'mset' command");
+        assert_eq!(b.say("mset a 1 b"), "-ERR wrong number of arguments for 'mset' command");
+        assert_eq!(b.say("getex nokey ex x"), "$-1");
+    }
+
+    #[test]
+    fn keepttl_does_not_keep_what_is_over() {
+        let mut b = Bench::new();
+        b.say("set a 1 px 10");
+        b.pass_ms(11);
+        assert_eq!(b.streamed("set a 2 keepttl"), ["MULTI", "DEL a", "set a 2 keepttl", "EXEC"]);
+        assert_eq!(b.say("pttl a"), ":-1");
+    }
+}

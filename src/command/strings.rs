@@ -295,3 +295,67 @@ pub(super) const ROWS: &[Spec] = &[
         "Returns a substring from a string value.",
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Bench;
+    use super::*;
+
+    #[test]
+    fn ranges_are_clamped_as_redis_does() {
+        for (start, end, range) in [(0, -1, 0..5), (1, 3, 1..4), (-3, -1, 2..5), (-1, -3, 0..0), (-100, 100, 0..5), (5, 10, 0..0), (0, -100, 0..1)] {
+            assert_eq!(clamp_range(start, end, 5), range, "{start} {end}");
+        }
+        assert_eq!(clamp_range(i64::MAX, i64::MIN, 5), 0..0);
+        assert_eq!(clamp_range(0, -1, 0), 0..0);
+    }
+
+    #[test]
+    fn numbers_are_added_within_their_bounds() {
+        let mut b = Bench::new();
+        assert_eq!(b.say("incr n"), ":1");
+        assert_eq!(b.say("decrby n 11"), ":-10");
+        assert_eq!(b.say("set n 9223372036854775807"), "+OK");
+        assert_eq!(b.say("incr n"), "-ERR increment or decrement would overflow");
+        assert_eq!(b.say("decrby n -9223372036854775808"), "-ERR decrement would overflow");
+        b.say("set n 01");
+        assert_eq!(b.say("incr n"), "-ERR value is not an integer or out of range");
+        assert_eq!(b.say("incrbyfloat n 0.1"), "$3 1.1");
+        assert_eq!(b.say("incrbyfloat n inf"), "-ERR increment would produce NaN or Infinity");
+        assert_eq!(b.say("incrbyfloat n x"), "-ERR value is not a valid float");
+    }
+
+    #[test]
+    fn a_float_reaches_the_stream_as_its_result_and_keeps_its_expiry() {
+        let mut b = Bench::new();
+        b.say("set n 1 px 5000");
+        assert_eq!(b.streamed("incrbyfloat n 2"), ["SET n 3 KEEPTTL"]);
+        assert_eq!(b.say("pttl n"), ":5000");
+        assert_eq!(b.say("object encoding n"), "$6 embstr");
+    }
+
+    #[test]
+    fn strings_do_not_grow_beyond_the_limit() {
+        let mut b = Bench::new();
+        b.node.config.proto_max_bulk_len = 8;
+        b.say("set a 12345");
+        assert_eq!(b.say("append a 1234"), "-ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+        assert_eq!(b.say("setrange a 8 x"), "-ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+        assert_eq!(b.say("setrange a 9223372036854775807 x"), "-ERR string exceeds maximum allowed size (proto-max-bulk-len)");
+        assert_eq!(b.say("append a 678"), ":8");
+        assert_eq!(b.say("setrange a 7 x"), ":8");
+        assert_eq!(b.say("get a"), "$8 1234567x");
+        assert_eq!(b.streamed("setrange a 0 \"\""), [""; 0]);
+    }
+
+    #[test]
+    fn getdel_reads_once() {
+        let mut b = Bench::new();
+        b.say("set a 1");
+        b.stream();
+        assert_eq!(b.say("getdel a"), "$1 1");
+        assert_eq!(b.stream(), ["DEL a"]);
+        assert_eq!(b.say("getdel a"), "$-1");
+        assert_eq!(b.stream(), [""; 0]);
+    }
+}
