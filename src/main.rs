@@ -1,34 +1,180 @@
-//! The daemon: arguments and conf files to a running node.
+//! The daemon: command line and conf file to a running node; signals; what belongs to the process and not to a node (allocator, descriptors,
+//! daemonize, pid file).
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::Context;
-use replikant::config::Config;
-use replikant::server::Node;
-use slog::{Drain, Logger, o};
+use replikant::config::{Config, command_line, load};
+use replikant::env::{Env, RealDisk};
+use replikant::log;
+use replikant::server::{Node, NodeHandle};
+use slog::{Logger, o, warn};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// The allocator is the daemon's choice; the library works with any.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() -> anyhow::Result<()> {
-    let mut config = Config::default();
-    let mut args = std::env::args().skip(1);
-    while let Some(arg) = args.next() {
-        let value = args.next().context("a directive needs a value")?;
-        match arg.as_str() {
-            "--port" => config.port = value.parse()?,
-            "--dir" => config.dir = value.into(),
-            "--slaveof" => config.slaveof = Some((value, args.next().context("slaveof needs a port")?.parse()?)),
-            _ => anyhow::bail!("unknown argument {arg}"),
+/// Exit code after a bug, so that a supervisor can tell it from a refusal to start (1).
+const EXIT_BUG: u8 = 70;
+/// Descriptors beside the clients': files, listeners, links.
+const SPARE_DESCRIPTORS: u64 = 64;
+
+const HELP: &str = "Usage: replikant [/path/to/replikant.conf] [options] [-]
+       replikant - (read config from stdin)
+       replikant pair (a master on 6379 and its slave on 6380, the quickest look)
+       replikant -v or --version
+       replikant -h or --help
+
+Examples:
+       replikant (run the server with default conf)
+       echo 'maxmemory 128mb' | replikant -
+       replikant /etc/replikant/6379.conf
+       replikant --port 7777
+       replikant --port 7777 --replicaof 127.0.0.1 8888
+       replikant /etc/myredis.conf --loglevel verbose -
+";
+
+fn main() -> ExitCode {
+    let args: Vec<_> = std::env::args_os().skip(1).collect();
+    let word = match args.as_slice() {
+        [only] => only.to_str().unwrap_or_default(),
+        _ => "",
+    };
+    let run = match word {
+        "-v" | "--version" => {
+            println!("replikant v={} bits=64 redis_version={}", env!("CARGO_PKG_VERSION"), replikant::rdb::REDIS_VERSION_CLAIMED);
+            return ExitCode::SUCCESS;
+        }
+        "-h" | "--help" => {
+            print!("{HELP}");
+            return ExitCode::SUCCESS;
+        }
+        "pair" => pair(),
+        _ => daemon(args),
+    };
+    match run {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
         }
     }
-    let decorator = slog_term::TermDecorator::new().build();
-    let drain = slog_term::FullFormat::new(decorator).build();
-    let log = Logger::root(std::sync::Mutex::new(drain).fuse(), o!());
+}
+
+/// One node, as the command line asks for it.
+fn daemon(args: Vec<std::ffi::OsString>) -> anyhow::Result<ExitCode> {
+    let line = command_line(args);
+    let stdin = line.stdin.then(|| std::io::read_to_string(std::io::stdin())).transpose().context("reading the configuration from stdin")?;
+    let loaded = load(&RealDisk, line.conf.as_deref(), stdin.as_deref().map(str::as_bytes), &line.options)?;
+    let mut config = loaded.config;
+    config.dir = std::fs::canonicalize(&config.dir).with_context(|| format!("Can't chdir to '{}'", config.dir.display()))?;
+    if !config.logfile.is_empty() {
+        config.logfile = config.dir.join(&config.logfile).display().to_string();
+    }
+    let conf = line.conf.map(std::fs::canonicalize).transpose()?;
+    if config.daemonize {
+        daemonize()?;
+    }
+    let pidfile = write_pid(&config)?;
+    let (logger, switch) = log::build(&config).context("opening the log")?;
+    for warning in &loaded.warnings {
+        warn!(logger, "{warning}");
+    }
+    raise_descriptors(&logger, u64::from(config.maxclients));
+    let executable = std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default();
+    let node = Node::new(config).env(Env::real()).log(logger).log_level(switch).origin(conf, executable);
+    let code = run(vec![node]);
+    if let Some(pidfile) = pidfile {
+        let _ = std::fs::remove_file(pidfile);
+    }
+    code
+}
+
+/// `replikant pair`: nothing is saved, both log to the terminal.
+fn pair() -> anyhow::Result<ExitCode> {
+    let master = Config { save: Vec::new(), ..Config::default() };
+    let replica = Config { port: 6380, slaveof: Some(("127.0.0.1".to_owned(), master.port)), ..master.clone() };
+    let (logger, _) = log::build(&master)?;
+    println!("A master on port {} and its slave on port {}. Try, in another terminal:", master.port, replica.port);
+    println!("  redis-cli -p {} set mykey hello", master.port);
+    println!("  redis-cli -p {} get mykey", replica.port);
+    // A dump file that lies here by chance is not this pair's data.
+    let node = |config: Config, name: &'static str| {
+        let config = Config { dbfilename: format!("{name}-pair.rdb"), ..config };
+        Node::new(config).log(logger.new(o!("node" => name)))
+    };
+    run(vec![node(master, "master"), node(replica, "slave")])
+}
+
+/// Runs nodes until a signal, SHUTDOWN, or a failure.
+fn run(nodes: Vec<Node>) -> anyhow::Result<ExitCode> {
     actix_rt::System::new().block_on(async {
-        let node = Node::new(config).log(log).start().await?;
-        match node.stopped().await {
-            None => Ok(()),
-            Some(reason) => anyhow::bail!(reason),
+        let mut handles = Vec::new();
+        for node in nodes {
+            handles.push(node.start().await?);
         }
+        actix_rt::spawn(stop_on_signal(handles.clone()));
+        for handle in handles {
+            if let Some(reason) = handle.stopped().await {
+                eprintln!("{reason}");
+                return Ok(ExitCode::from(if reason.starts_with("panic") { EXIT_BUG } else { 1 }));
+            }
+        }
+        Ok(ExitCode::SUCCESS)
     })
+}
+
+/// SIGTERM and SIGINT stop as SHUTDOWN does; a second SIGINT does not wait for it.
+async fn stop_on_signal(handles: Vec<NodeHandle>) {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else { return };
+    let mut asked = false;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {
+                if asked {
+                    std::process::exit(1);
+                }
+            }
+        }
+        asked = true;
+        for handle in &handles {
+            handle.request_stop(None);
+        }
+    }
+}
+
+fn daemonize() -> anyhow::Result<()> {
+    // SAFETY: no thread has been started yet.
+    let rc = unsafe { libc::daemon(1, 0) };
+    if rc == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()).context("daemonize") }
+}
+
+fn write_pid(config: &Config) -> anyhow::Result<Option<PathBuf>> {
+    let path = match (config.pidfile.as_str(), config.daemonize) {
+        ("", false) => return Ok(None),
+        ("", true) => Path::new("/var/run/replikant.pid"),
+        (path, _) => Path::new(path),
+    };
+    // A pid file that can't be written does not keep Redis from starting either.
+    Ok(std::fs::write(path, format!("{}\n", std::process::id())).is_ok().then(|| path.to_owned()))
+}
+
+/// Lets the process have a descriptor for each client.
+fn raise_descriptors(logger: &Logger, maxclients: u64) {
+    let wanted = maxclients + SPARE_DESCRIPTORS;
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid rlimit for the kernel to fill in and read.
+    let rc = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
+    if rc != 0 || limit.rlim_cur >= wanted {
+        return;
+    }
+    limit.rlim_cur = wanted.min(limit.rlim_max);
+    // SAFETY: as above.
+    let rc = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) };
+    if rc != 0 || limit.rlim_cur < wanted {
+        warn!(logger, "The system allows fewer open files than maxclients needs"; "allowed" => limit.rlim_cur, "wanted" => wanted);
+    }
 }
