@@ -1,0 +1,13 @@
+//! Whole servers, driven from outside: ours as processes beside the real ones. One file a family.
+//! `REPLIKANT_STAND_IN=7.0.15` runs a real server in the place of ours, which shows whether a failing test is right about Redis.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod chain;
+mod config_cli;
+mod cuts;
+mod network_limits;
+mod persistence;
+mod real_peers;
+mod walkthrough;
