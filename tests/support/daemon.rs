@@ -262,7 +262,7 @@ pub fn run_to_end(kind: Kind, args: &[&str]) -> (ExitStatus, String) {
     let path = scratch.path().join("output");
     let log = File::create(&path).expect("creating the log");
     let output = log.try_clone().expect("sharing the log");
-    let mut child = Command::new(kind.binary())
+    let child = Command::new(kind.binary())
         .args(args)
         .current_dir(scratch.path())
         .stdin(Stdio::null())
@@ -270,19 +270,17 @@ pub fn run_to_end(kind: Kind, args: &[&str]) -> (ExitStatus, String) {
         .stderr(log)
         .spawn()
         .expect("starting the server");
-    let start = std::time::Instant::now();
-    let status = loop {
-        match child.try_wait().expect("asking for the server's state") {
-            Some(status) => break Some(status),
-            None if start.elapsed() > SOON => break None,
-            None => std::thread::sleep(Duration::from_millis(10)),
-        }
-    };
-    let text = fs::read_to_string(&path).unwrap_or_default();
-    let Some(status) = status else {
-        let _ = child.kill();
-        let _ = child.wait();
-        panic!("{} goes on running:\n{text}", kind.name());
-    };
-    (status, text)
+    let mut child = Reaped(child);
+    let status = wait_for(SOON, "the server to stop by itself", || child.0.try_wait().expect("asking for the server's state"));
+    (status, fs::read_to_string(&path).unwrap_or_default())
+}
+
+/// A process that does not outlive its test.
+struct Reaped(Child);
+
+impl Drop for Reaped {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
