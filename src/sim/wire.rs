@@ -10,7 +10,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::task::Waker;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::trace::{Trace, fingerprint};
 use crate::env::{Addr, Random, SeededRandom};
@@ -57,7 +57,7 @@ pub(super) struct End {
     pub host: Ipv4Addr,
     pub addr: Addr,
     pub state: EndState,
-    pub inbox: VecDeque<u8>,
+    pub inbox: BytesMut,
     pub fin: bool,
     pub reader: Option<Waker>,
     pub writer: Option<Waker>,
@@ -322,7 +322,7 @@ impl Wire {
         }
         pipe.delivered += bytes.len() as u64;
         trace.event(format_args!("data c{id}.{side} {} bytes {:016x}", bytes.len(), fingerprint(&bytes)));
-        conn.ends[1 - side].inbox.extend(bytes);
+        conn.ends[1 - side].inbox.extend_from_slice(&bytes);
         if cut {
             self.cut(id, trace);
         } else {
@@ -368,7 +368,7 @@ impl Wire {
             host: hosts[side],
             addr: addrs[side].clone(),
             state,
-            inbox: VecDeque::new(),
+            inbox: BytesMut::new(),
             fin: false,
             reader: None,
             writer: None,
@@ -405,7 +405,7 @@ impl Wire {
         let Some(conn) = self.conns.get_mut(&id) else { return 0 };
         let inbox = &mut conn.ends[side].inbox;
         let n = inbox.len().min(max);
-        buf.extend(inbox.drain(..n));
+        buf.extend_from_slice(&inbox.split_to(n));
         if conn.ends[side].state == EndState::Open {
             self.send(now, id, side, Packet::Ack(n));
         }
