@@ -222,23 +222,6 @@ pub(crate) fn relisten(shell: &Rc<Shell>, state: &mut NodeState) {
     }
 }
 
-/// SAVE, and SHUTDOWN's: the whole keyspace, before this returns.
-pub(crate) fn save_now(state: &mut NodeState) -> Result<(), SaveError> {
-    state.tick();
-    let options = SaveOptions {
-        writer: WriterOptions { compress: state.config.rdbcompression, checksum: state.config.rdbchecksum, ..WriterOptions::default() },
-        ..SaveOptions::default()
-    };
-    let aux = state.snapshot_aux();
-    let (dir, name) = (state.config.dir.clone(), state.config.dbfilename.clone());
-    let saved = persistence::save(&state.env, &dir, &name, &mut state.keyspace, &aux, options)?;
-    info!(state.log, "DB saved on disk"; "keys" => saved.keys, "bytes" => saved.bytes);
-    state.save.last_save_unix = state.now_ms / 1000;
-    state.save.last_bgsave_ok = true;
-    state.save.dirty_at_last_save = state.dirty;
-    Ok(())
-}
-
 /// Loads the dump file on another thread, aside; clients are told LOADING until it is in place.
 fn begin_load(shell: &Rc<Shell>) {
     let mut guard = shell.state.borrow_mut();

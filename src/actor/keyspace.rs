@@ -201,7 +201,7 @@ impl Keyspace {
         let wanted = save.unwrap_or(!state.config.save.is_empty());
         if wanted && state.loading.is_none() {
             info!(state.log, "Saving the final RDB snapshot before exiting.");
-            if let Err(error) = crate::server::save_now(state) {
+            if let Err(error) = state.save_now() {
                 error!(state.log, "Error trying to save the DB"; "error" => %error);
                 if !force {
                     warn!(state.log, "Can't exit because of it: SHUTDOWN FORCE or NOSAVE exits without saving");

@@ -110,6 +110,9 @@ fn admit(node: &NodeState, slot: Slot, parent: &'static Spec, spec: &'static Spe
     if client.is(ClientFlags::MASTER) {
         return Ok(());
     }
+    if flags.contains(Flags::ADMIN) && parent.name == "debug" {
+        super::debug::check_allowed(node, client)?;
+    }
     if client.is(ClientFlags::MULTI) && (flags | parent.flags).contains(Flags::NO_MULTI) {
         return Err("ERR Command not allowed inside a transaction".into());
     }

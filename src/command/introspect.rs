@@ -183,8 +183,11 @@ fn list(ctx: &mut Ctx<'_>) -> CmdResult {
     Ok(())
 }
 
+/// A key and its flags.
+type FoundKey<'a> = (&'a [u8], &'static [&'static str]);
+
 /// The keys of a request with what the command does to each, by its key specs. What a spec cannot say (`unknown`) is not found.
-fn keys_of<'a>(spec: &'static Spec, args: Args<'a>) -> Vec<(&'a [u8], &'static [&'static str])> {
+fn keys_of<'a>(spec: &'static Spec, args: Args<'a>) -> Vec<FoundKey<'a>> {
     let mut keys = Vec::new();
     for key_spec in spec.key_specs {
         let flags = variable_flags(spec, key_spec, args);
@@ -235,7 +238,7 @@ fn variable_flags(spec: &'static Spec, key_spec: &KeySpec, args: Args<'_>) -> &'
     }
 }
 
-fn asked_keys<'a>(ctx: &Ctx<'a>) -> Result<Vec<(&'a [u8], &'static [&'static str])>, CommandError> {
+fn asked_keys<'a>(ctx: &Ctx<'a>) -> Result<Vec<FoundKey<'a>>, CommandError> {
     let request = ctx.args.tail(2);
     let table = &ctx.node.commands;
     let invalid = || CommandError::text("ERR Invalid command specified");

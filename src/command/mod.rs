@@ -13,6 +13,7 @@ mod table;
 mod client_commands;
 mod client_list;
 mod connection;
+mod debug;
 mod docs;
 mod expire;
 mod expire_cycle;
@@ -51,6 +52,7 @@ pub(crate) fn families() -> Vec<&'static [Spec]> {
     vec![
         client_commands::ROWS,
         connection::ROWS,
+        debug::ROWS,
         expire::ROWS,
         flush::ROWS,
         info::ROWS,

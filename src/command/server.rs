@@ -1,7 +1,11 @@
 //! TIME, SHUTDOWN, SAVE, BGSAVE, LASTSAVE, MEMORY USAGE, LOLWUT.
 
+use slog::{error, info};
+
 use super::help::{container, help};
-use super::{Acl, Begin, CmdResult, CommandError, Ctx, Find, Flags, KeySpec, Request, Spec};
+use super::{Acl, Begin, CmdResult, CommandError, Ctx, Find, Flags, KeySpec, NodeState, Request, Spec};
+use crate::persistence::{self, SaveError, SaveOptions, Saved};
+use crate::rdb::WriterOptions;
 use crate::types::number::parse_i64;
 
 fn time(ctx: &mut Ctx<'_>) -> CmdResult {
@@ -38,6 +42,36 @@ fn shutdown(ctx: &mut Ctx<'_>) -> CmdResult {
 
 fn lastsave(ctx: &mut Ctx<'_>) -> CmdResult {
     ctx.out.int(ctx.node.save.last_save_unix);
+    Ok(())
+}
+
+impl NodeState {
+    /// Saves the whole keyspace before it returns: SAVE, SHUTDOWN, DEBUG RELOAD.
+    pub fn save_now(&mut self) -> Result<Saved, SaveError> {
+        self.tick();
+        let writer = WriterOptions { compress: self.config.rdbcompression, checksum: self.config.rdbchecksum, ..WriterOptions::default() };
+        let options = SaveOptions { writer, ..SaveOptions::default() };
+        let aux = self.snapshot_aux();
+        let saved = persistence::save(&self.env, &self.config.dir, &self.config.dbfilename, &mut self.keyspace, &aux, options)?;
+        info!(self.log, "DB saved on disk"; "keys" => saved.keys, "bytes" => saved.bytes);
+        self.save.last_save_unix = self.now_ms / 1000;
+        self.save.last_bgsave_ok = true;
+        self.save.dirty_at_last_save = self.dirty;
+        self.stats.snapshots += 1;
+        Ok(saved)
+    }
+}
+
+fn save(ctx: &mut Ctx<'_>) -> CmdResult {
+    let node = &mut *ctx.node;
+    if node.save.bgsave_started_ms.is_some() {
+        return Err("ERR Background save already in progress".into());
+    }
+    if let Err(error) = node.save_now() {
+        error!(node.log, "Error trying to save the DB"; "error" => %error);
+        return Err("ERR".into());
+    }
+    ctx.out.ok();
     Ok(())
 }
 
@@ -127,6 +161,8 @@ pub(super) const ROWS: &[Spec] = &[
     Spec::new("memory", -2, Flags::empty(), container)
         .docs("server", "4.0.0", "Depends on subcommand.", "A container for memory diagnostics commands.")
         .subcommands(MEMORY_ROWS),
+    Spec::new("save", 1, Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::NO_ASYNC_LOADING).union(Flags::NO_MULTI), save)
+        .docs("server", "1.0.0", "O(N) where N is the total number of keys in all databases", "Synchronously saves the database(s) to disk."),
     Spec::new(
         "shutdown",
         -1,

@@ -24,9 +24,6 @@ pub use reader::{Item, Reader, Value};
 pub use types::Family;
 pub use writer::{Writer, WriterOptions};
 
-/// The Redis version that the node claims to be: in AUX `redis-ver`, INFO `redis_version`, HELLO.
-pub const REDIS_VERSION_CLAIMED: &str = "7.2.0";
-
 /// The versions of the REDIS family that the reader takes: all that end in a checksum, up to Redis 8.4's.
 pub const VERSIONS: RangeInclusive<u32> = 5..=12;
 /// The versions of the VALKEY family that the reader takes.
@@ -71,7 +68,7 @@ impl Aux {
     /// The fields of a snapshot that this node writes; those of replication are added by its owner.
     pub fn written_at(unix_seconds: i64, used_mem: u64) -> Aux {
         Aux {
-            redis_ver: Some(REDIS_VERSION_CLAIMED.to_owned()),
+            redis_ver: Some(crate::REDIS_VERSION_CLAIMED.to_owned()),
             ctime: Some(unix_seconds),
             used_mem: Some(used_mem),
             aof_base: Some(false),

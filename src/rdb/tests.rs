@@ -163,7 +163,7 @@ fn what_is_written_is_read() {
         };
         let text = "replication ".repeat(30);
         let expected = [
-            "redis-ver: 7.2.0".to_owned(),
+            "redis-ver: 7.2.4".to_owned(),
             "redis-bits: 64".to_owned(),
             "ctime: 1700000000".to_owned(),
             "used-mem: 77".to_owned(),
