@@ -17,8 +17,8 @@ use crate::config::Config;
 use crate::env::{Addr, Env, ListenAddr, Listener};
 use crate::keyspace::{DbIndex, UnixMs};
 use crate::log::LevelSwitch;
-use crate::persistence::{self, SaveError, SaveOptions};
-use crate::rdb::{LoadError, LoadOptions, Loaded, WriterOptions};
+use crate::persistence;
+use crate::rdb::{LoadError, LoadOptions, Loaded};
 use crate::replication::{MasterLink, ReplId, ReplOffset, Role};
 
 /// How long an accept that failed for want of descriptors waits.

@@ -12,6 +12,7 @@ mod table;
 
 mod client_commands;
 mod client_list;
+mod config;
 mod connection;
 mod debug;
 mod docs;
@@ -51,6 +52,7 @@ pub(crate) use transaction::discard;
 pub(crate) fn families() -> Vec<&'static [Spec]> {
     vec![
         client_commands::ROWS,
+        config::ROWS,
         connection::ROWS,
         debug::ROWS,
         expire::ROWS,

@@ -161,8 +161,12 @@ pub(super) const ROWS: &[Spec] = &[
     Spec::new("memory", -2, Flags::empty(), container)
         .docs("server", "4.0.0", "Depends on subcommand.", "A container for memory diagnostics commands.")
         .subcommands(MEMORY_ROWS),
-    Spec::new("save", 1, Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::NO_ASYNC_LOADING).union(Flags::NO_MULTI), save)
-        .docs("server", "1.0.0", "O(N) where N is the total number of keys in all databases", "Synchronously saves the database(s) to disk."),
+    Spec::new("save", 1, Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::NO_ASYNC_LOADING).union(Flags::NO_MULTI), save).docs(
+        "server",
+        "1.0.0",
+        "O(N) where N is the total number of keys in all databases",
+        "Synchronously saves the database(s) to disk.",
+    ),
     Spec::new(
         "shutdown",
         -1,
