@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     };
     let run = match word {
         "-v" | "--version" => {
-            println!("replikant v={} bits=64 redis_version={}", env!("CARGO_PKG_VERSION"), replikant::rdb::REDIS_VERSION_CLAIMED);
+            println!("replikant v={} bits=64 redis_version={}", env!("CARGO_PKG_VERSION"), replikant::REDIS_VERSION_CLAIMED);
             return ExitCode::SUCCESS;
         }
         "-h" | "--help" => {
