@@ -141,8 +141,10 @@ impl ReplicaClient {
 }
 
 fn set_down(link: &mut MasterLink, now_ms: i64) {
+    if link.is_up() {
+        link.down_since_ms = Some(now_ms);
+    }
     link.state = LinkState::Connect;
-    link.down_since_ms.get_or_insert(now_ms);
 }
 
 /// One attempt: `Ok` when the link was up and has ended, else why it did not come up.

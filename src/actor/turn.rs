@@ -233,7 +233,9 @@ impl Turn {
     fn apply_stream(&mut self, state: &mut NodeState, index: usize, items: &[Item]) {
         let group = &mut self.conns[index];
         let slot = group.conn.slot;
-        if state.clients.get(slot).is_none() {
+        // After REPLICAOF or promotion no more of the old master's stream is applied.
+        if state.clients.get(slot).is_none_or(|client| client.is(ClientFlags::CLOSE_ASAP)) {
+            group.stopped = true;
             return;
         }
         let from = group.consumed;

@@ -22,6 +22,11 @@ pub fn execute(node: &mut NodeState, slot: Slot, args: Args<'_>, row: Option<usi
     }
     let Some(client) = node.clients.get_mut(slot) else { return Executed::Done };
     client.commands += 1;
+    if client.is(ClientFlags::REPLICA) && out.buf.len() > reply_from && client.last_command.is_none_or(|spec| spec.name != "psync") {
+        out.buf.truncate(reply_from);
+        node.replica_wants_reply(slot);
+        return Executed::Done;
+    }
     match client.reply_mode {
         ReplyMode::On => {}
         ReplyMode::Off => out.buf.truncate(reply_from),

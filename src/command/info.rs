@@ -21,6 +21,7 @@ const SECTIONS: &[(&str, bool, Section)] = &[
     ("memory", true, memory),
     ("persistence", true, persistence),
     ("stats", true, stats),
+    ("replication", true, |node, out| super::role_info::info(node, out)),
     ("cpu", true, cpu),
     ("modules", true, modules),
     ("commandstats", false, commandstats),

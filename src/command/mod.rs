@@ -27,6 +27,7 @@ mod keys;
 mod lcs;
 mod object;
 mod replication;
+mod role_info;
 mod scan;
 mod server;
 mod set;

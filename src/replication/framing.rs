@@ -125,7 +125,8 @@ pub(super) fn next_line(input: &[u8]) -> Result<Option<(&[u8], usize)>, LinkErro
 
 /// The beginning of a peer's line, made fit for a log line.
 pub(super) fn quote(line: &[u8]) -> String {
-    line[..line.len().min(QUOTE_BYTES_MAX)].escape_ascii().to_string()
+    let text = String::from_utf8_lossy(&line[..line.len().min(QUOTE_BYTES_MAX)]);
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ pub struct MasterLink {
     pub last_error: Option<String>,
     /// Unix ms of the last byte from the master.
     pub last_io_ms: i64,
-    /// Unix ms since when the link is down; `None` while it is up.
+    /// Unix ms since when the link is down; `None` while it is up or has not been up yet.
     pub down_since_ms: Option<i64>,
     pub sync_read_bytes: u64,
     pub sync_total_bytes: Option<u64>,
@@ -68,7 +68,7 @@ impl MasterLink {
             state: LinkState::Connect,
             last_error: None,
             last_io_ms: now_ms,
-            down_since_ms: Some(now_ms),
+            down_since_ms: None,
             sync_read_bytes: 0,
             sync_total_bytes: None,
             sync_last_io_ms: now_ms,
