@@ -89,3 +89,52 @@ impl Spool {
 fn closed() -> io::Error {
     io::Error::other("the snapshot takes no more data")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ops::ControlFlow;
+
+    use super::*;
+    use crate::env::{Disk, RealDisk};
+    use crate::keyspace::{DbIndex, Key, Keyspace, SetExpire};
+    use crate::rdb::{self, LoadOptions};
+
+    #[test]
+    fn a_spool_is_read_while_it_grows_and_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut keyspace = Keyspace::new(1, 5);
+        for n in 0..20_000 {
+            let key = format!("key:{n}");
+            let hash = keyspace.hash(key.as_bytes());
+            keyspace.db_mut(DbIndex(0)).set_string(Key { bytes: key.as_bytes(), hash }, key.as_bytes(), SetExpire::Clear);
+        }
+        let mut spool = Spool::create(&Env::real(), dir.path(), &Aux::default(), WriterOptions::default()).unwrap();
+        assert!(spool.len() > 9, "the header can be sent at once");
+        let snapshot = keyspace.begin_snapshot();
+        let (mut sent, mut buf, mut pieces) = (Vec::new(), vec![0; 30_000], 0);
+        let mut done = false;
+        while !done || (sent.len() as u64) < spool.len() {
+            if !done {
+                let step = keyspace.snapshot_step(snapshot, 100_000, &mut || false);
+                step.chunks.iter().for_each(|chunk| spool.push(chunk).unwrap());
+                done = step.done;
+                if done {
+                    assert_eq!(spool.finish().unwrap(), spool.len());
+                }
+            }
+            let read = spool.read_at(sent.len() as u64, &mut buf).unwrap();
+            assert!(sent.len() as u64 + read as u64 <= spool.len());
+            sent.extend_from_slice(&buf[..read]);
+            pieces += usize::from(!spool.is_finished() && read > 0);
+        }
+        assert!(pieces > 1, "nothing could be read before the end");
+        assert_eq!(spool.read_at(spool.len(), &mut buf).unwrap(), 0);
+        assert_eq!(spool.read_at(u64::MAX, &mut buf).unwrap(), 0);
+        assert_eq!(spool.keys(), 20_000);
+        let loaded = rdb::load(sent.as_slice(), &LoadOptions::new(1, 5), &mut |_| ControlFlow::Continue(())).unwrap();
+        assert_eq!((loaded.keys_loaded, loaded.bytes), (20_000, spool.len()));
+        assert!(spool.finish().is_err(), "a second end");
+        spool.discard();
+        assert_eq!(RealDisk.list(dir.path()).unwrap().len(), 0);
+    }
+}

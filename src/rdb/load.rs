@@ -203,3 +203,209 @@ fn access_bits(access: Access, idle: Option<u64>, freq: Option<u8>) -> Option<u3
         Access::Lfu { minutes } => Some(u32::from(minutes) << 8 | freq.map_or(LFU_INITIAL, u32::from)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::{Writer, WriterOptions};
+    use super::*;
+    use crate::keyspace::{Key, Kind, Record, RecordValue, SetExpire, digest};
+
+    const SEED: u64 = 7;
+
+    fn options() -> LoadOptions {
+        LoadOptions::new(16, SEED)
+    }
+
+    fn go(_: Progress) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
+    fn loaded(bytes: &[u8]) -> Result<Loaded, LoadError> {
+        load(bytes, &options(), &mut go)
+    }
+
+    /// Strings with their times, written one by one.
+    fn snapshot(keys: &[(u32, &[u8], Option<i64>, &[u8])]) -> Vec<u8> {
+        let mut writer = Writer::new(Vec::new(), WriterOptions::default());
+        writer.header(&Aux::default()).unwrap();
+        for (db, key, expire, value) in keys {
+            let record = Record { key, kind: Kind::String, expire: expire.map(UnixMs), lru: 0, value: RecordValue::Bytes(value) };
+            writer.record(DbIndex(*db), &record).unwrap();
+        }
+        writer.finish().unwrap().0
+    }
+
+    fn write_all(keyspace: &mut Keyspace, options: WriterOptions) -> Vec<u8> {
+        let mut writer = Writer::new(Vec::new(), options);
+        writer.header(&Aux::default()).unwrap();
+        let snapshot = keyspace.begin_snapshot();
+        loop {
+            let step = keyspace.snapshot_step(snapshot, 1000, &mut || false);
+            step.chunks.iter().for_each(|chunk| writer.chunk(chunk).unwrap());
+            if step.done {
+                return writer.finish().unwrap().0;
+            }
+        }
+    }
+
+    fn text(keyspace: &Keyspace, db: u32, key: &[u8]) -> Option<(Vec<u8>, Option<i64>)> {
+        let entry = keyspace.db(DbIndex(db)).get(Key { bytes: key, hash: keyspace.hash(key) })?;
+        let value = match entry.string().unwrap() {
+            StrRef::Int(number) => number.to_string().into_bytes(),
+            StrRef::Bytes(bytes) => bytes.to_vec(),
+        };
+        Some((value, entry.expire_at().map(|at| at.0)))
+    }
+
+    fn hex(digest: [u8; 20]) -> String {
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Small files that the real servers have written from the same commands.
+    const PEERS: [(&str, u32, &[u8]); 4] = [
+        ("redis-6.2", 9, include_bytes!("../../fuzz/corpus/rdb/redis-6.2.rdb")),
+        ("redis-7.0", 10, include_bytes!("../../fuzz/corpus/rdb/redis-7.0.rdb")),
+        ("redis-8.2", 12, include_bytes!("../../fuzz/corpus/rdb/redis-8.2.rdb")),
+        ("valkey-8.1", 11, include_bytes!("../../fuzz/corpus/rdb/valkey-8.1.rdb")),
+    ];
+
+    #[test]
+    fn files_of_real_servers() {
+        for (peer, version, bytes) in PEERS {
+            let loaded = loaded(bytes).unwrap();
+            assert_eq!((loaded.version, loaded.keys_loaded, loaded.bytes, loaded.read_ahead), (version, 12, bytes.len() as u64, 0), "{peer}");
+            // What DEBUG DIGEST said on each of them.
+            assert_eq!(hex(digest::dataset(&loaded.keyspace)), "e7b47d498cd9b9cffdc922633e8fadc62fcb6daf", "{peer}");
+            assert_eq!(text(&loaded.keyspace, 0, b"due"), Some((b"v".to_vec(), Some(4_102_444_800_123))));
+            assert_eq!(text(&loaded.keyspace, 9, b"other"), Some((b"1".to_vec(), Some(4_102_444_800_000))));
+            assert_eq!(text(&loaded.keyspace, 0, b"bin\0\xFF\r\n"), Some((b"\0\x01\xFF".to_vec(), None)));
+            let summary = verify(bytes, &options(), &mut go).unwrap();
+            assert_eq!((summary.keys, summary.expires, summary.bytes), (12, 2, bytes.len() as u64));
+        }
+    }
+
+    #[test]
+    fn numbers_are_numbers_again() {
+        let bytes = snapshot(&[(0, b"a", None, b"12345678901"), (0, b"b", None, b"012"), (0, b"c", None, b"-5")]);
+        let loaded = loaded(&bytes).unwrap();
+        let encodings =
+            [b"a", b"b", b"c"].map(|key| loaded.keyspace.db(DbIndex(0)).get(Key { bytes: key, hash: loaded.keyspace.hash(key) }).unwrap().encoding());
+        assert_eq!(encodings, ["int", "embstr", "int"]);
+    }
+
+    #[test]
+    fn a_master_drops_what_is_expired_and_a_slave_keeps_it() {
+        let bytes = snapshot(&[(0, b"past", Some(999), b"1"), (0, b"now", Some(1000), b"2"), (3, b"never", None, b"3")]);
+        let master = LoadOptions { drop_expired_at: Some(UnixMs(1000)), ..options() };
+        let loaded_by_master = load(bytes.as_slice(), &master, &mut go).unwrap();
+        assert_eq!((loaded_by_master.keys_loaded, loaded_by_master.keys_expired), (2, 1));
+        assert_eq!(text(&loaded_by_master.keyspace, 0, b"past"), None);
+        assert_eq!(text(&loaded_by_master.keyspace, 0, b"now"), Some((b"2".to_vec(), Some(1000))));
+        let loaded_by_slave = loaded(&bytes).unwrap();
+        assert_eq!((loaded_by_slave.keys_loaded, loaded_by_slave.keys_expired), (3, 0));
+        assert_eq!(text(&loaded_by_slave.keyspace, 0, b"past"), Some((b"1".to_vec(), Some(999))));
+        assert_eq!(loaded_by_slave.keyspace.db(DbIndex(0)).expires_len(), 2);
+    }
+
+    #[test]
+    fn duplicates_and_databases_out_of_range_are_refused() {
+        let twice = snapshot(&[(0, b"k", None, b"1"), (1, b"k", None, b"1"), (0, b"k", None, b"2")]);
+        assert!(matches!(loaded(&twice).err().unwrap(), LoadError { offset: 37, cause: LoadCause::DuplicateKey }));
+        let far = snapshot(&[(15, b"k", None, b"1"), (16, b"k", None, b"1")]);
+        let error = loaded(&far).err().unwrap();
+        assert!(matches!(error.cause, LoadCause::DatabaseOutOfRange { found: 16, databases: 16 }), "{error}");
+        assert!(matches!(verify(far.as_slice(), &options(), &mut go), Err(LoadError { cause: LoadCause::DatabaseOutOfRange { .. }, .. })));
+    }
+
+    #[test]
+    fn progress_is_told_and_can_stop() {
+        let names: Vec<String> = (0..25_000).map(|n| format!("key:{n}")).collect();
+        let keys: Vec<_> = names.iter().map(|name| (0, name.as_bytes(), None, &b"value"[..])).collect();
+        let bytes = snapshot(&keys);
+        let mut told = Vec::new();
+        load(bytes.as_slice(), &options(), &mut |progress| {
+            told.push(progress.keys);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        assert_eq!(told, [10_000, 20_000]);
+        let stopped = load(bytes.as_slice(), &options(), &mut |_| ControlFlow::Break(()));
+        assert!(matches!(stopped, Err(LoadError { cause: LoadCause::Stopped, .. })));
+        let long = snapshot(&[(0, b"k", None, &(0..5_000_000u32).map(|i| (i.wrapping_mul(i) >> 7) as u8).collect::<Vec<_>>())]);
+        let mut bytes_told = 0;
+        load(long.as_slice(), &options(), &mut |progress| {
+            bytes_told = progress.bytes;
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        assert!(bytes_told > 4_000_000);
+    }
+
+    #[test]
+    fn access_information_is_kept_where_it_means_something() {
+        let lru = LoadOptions { access: Access::Lru { clock: 5 }, ..options() };
+        let lfu = LoadOptions { access: Access::Lfu { minutes: 3 }, ..options() };
+        let bits = |file: usize, options: &LoadOptions| {
+            let keyspace = load(PEERS[file].2, options, &mut go).unwrap().keyspace;
+            keyspace.db(DbIndex(0)).get(Key { bytes: b"due", hash: keyspace.hash(b"due") }).unwrap().lru()
+        };
+        assert_eq!(bits(1, &lru), 5, "idle for no second");
+        assert_eq!(bits(2, &lfu), 3 << 8 | 6);
+        assert_eq!(bits(0, &lfu), 3 << 8 | LFU_INITIAL, "a file without FREQ");
+        assert_eq!(access_bits(Access::Lru { clock: 5 }, Some(7), None), Some(0xFF_FFFE), "the clock is 24 bits wide");
+        assert_eq!(access_bits(Access::Lru { clock: 5 }, Some(u64::MAX), None), Some(6));
+    }
+
+    #[test]
+    fn every_file_of_the_fuzzer_loads_or_fails() {
+        let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/rdb");
+        let mut files = 0;
+        for file in std::fs::read_dir(corpus).unwrap() {
+            let bytes = std::fs::read(file.unwrap().path()).unwrap();
+            let loads = loaded(&bytes).is_ok();
+            assert!(!loads || verify(bytes.as_slice(), &options(), &mut go).is_ok());
+            files += 1;
+        }
+        assert!(files >= PEERS.len());
+    }
+
+    fn string_value() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            any::<i64>().prop_map(|number| number.to_string().into_bytes()),
+            (-40_000i64..40_000).prop_map(|number| number.to_string().into_bytes()),
+            prop::collection::vec(any::<u8>(), 0..100),
+            ("[a-c]{0,30}", 0usize..60).prop_map(|(text, times)| text.repeat(times).into_bytes()),
+            (any::<u8>(), 60_000usize..140_000).prop_map(|(byte, len)| (0..len).map(|at| byte ^ (at * at >> 9) as u8).collect()),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn roundtrip(
+            keys in prop::collection::vec((0u32..16, string_value(), prop::option::of(any::<i64>()), string_value()), 0..40),
+            version in 9u32..=12, compress: bool, checksum: bool,
+        ) {
+            let mut keyspace = Keyspace::new(16, SEED);
+            for (db, key, expire, value) in &keys {
+                let hash = keyspace.hash(key);
+                let expire = expire.map_or(SetExpire::Clear, |at| SetExpire::At(UnixMs(at)));
+                keyspace.db_mut(DbIndex(*db)).set_string(Key { bytes: key, hash }, value, expire);
+            }
+            let bytes = write_all(&mut keyspace, WriterOptions { version, compress, checksum, access: Access::Ignored });
+            let loaded = loaded(&bytes).unwrap();
+            prop_assert_eq!(digest::dataset(&loaded.keyspace), digest::dataset(&keyspace));
+            prop_assert_eq!(loaded.bytes, bytes.len() as u64);
+            for (db, key, ..) in &keys {
+                prop_assert_eq!(text(&loaded.keyspace, *db, key), text(&keyspace, *db, key));
+            }
+        }
+
+        #[test]
+        fn any_bytes_load_or_fail(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = loaded(&[b"REDIS0009", bytes.as_slice()].concat());
+        }
+    }
+}

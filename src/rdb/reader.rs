@@ -88,7 +88,7 @@ impl<R: Read> Reader<R> {
         self.check = false;
     }
 
-    /// Refuses strings above `bytes`.
+    /// Refuses values above `bytes`. Keys have a limit that does not move.
     pub fn limit_strings(&mut self, bytes: u64) {
         self.string_max = bytes;
     }
@@ -138,9 +138,9 @@ impl<R: Read> Reader<R> {
                 opcode::FREQ => freq = Some(self.source.byte()?),
                 opcode::EOF => return self.end(),
                 types::STRING => {
-                    let at = self.string()?;
+                    let at = self.string(STRING_BYTES_MAX)?;
                     self.keep_as_key(at);
-                    let at = self.string()?;
+                    let at = self.string(self.string_max)?;
                     let value = match at {
                         At::Int(number) => Value::Int(number),
                         At::Buffered(len) => Value::Bytes(self.source.before(len)),
@@ -174,9 +174,9 @@ impl<R: Read> Reader<R> {
     }
 
     fn aux(&mut self) -> Result<Item<'_>, LoadError> {
-        let at = self.string()?;
+        let at = self.string(STRING_BYTES_MAX)?;
         self.keep_as_key(at);
-        match self.string()? {
+        match self.string(STRING_BYTES_MAX)? {
             At::Int(number) => {
                 self.scratch.clear();
                 self.scratch.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
@@ -243,11 +243,11 @@ impl<R: Read> Reader<R> {
     }
 
     /// Reads a string. What it returns holds until more is read.
-    fn string(&mut self) -> Result<At, LoadError> {
+    fn string(&mut self, max: u64) -> Result<At, LoadError> {
         let at = self.source.offset();
         let first = self.source.byte()?;
         if let Some(len) = self.length_from(first)? {
-            self.bounded(len, at)?;
+            bounded(len, max, at)?;
             if len <= IN_PLACE_MAX {
                 self.source.take(len as usize)?;
                 return Ok(At::Buffered(len as usize));
@@ -259,20 +259,16 @@ impl<R: Read> Reader<R> {
             encoding::INT8 => Ok(At::Int(i64::from(self.source.byte()? as i8))),
             encoding::INT16 => Ok(At::Int(i64::from(i16::from_le_bytes(self.source.array()?)))),
             encoding::INT32 => Ok(At::Int(i64::from(i32::from_le_bytes(self.source.array()?)))),
-            encoding::LZF => self.unpacked(at),
+            encoding::LZF => self.unpacked(max, at),
             _ => Err(LoadCause::Corrupt("unknown encoding of a string").at(at)),
         }
     }
 
-    fn bounded(&self, len: u64, at: u64) -> Result<(), LoadError> {
-        if len > self.string_max { Err(LoadCause::Corrupt("a string above the allowed length").at(at)) } else { Ok(()) }
-    }
-
-    fn unpacked(&mut self, at: u64) -> Result<At, LoadError> {
+    fn unpacked(&mut self, max: u64, at: u64) -> Result<At, LoadError> {
         let packed_len = self.plain_length()?;
         let raw_len = self.plain_length()?;
-        self.bounded(packed_len, at)?;
-        self.bounded(raw_len, at)?;
+        bounded(packed_len, max, at)?;
+        bounded(raw_len, max, at)?;
         let packed = if packed_len <= IN_PLACE_MAX {
             self.source.take(packed_len as usize)?
         } else {
@@ -282,4 +278,8 @@ impl<R: Read> Reader<R> {
         lzf::decompress(packed, raw_len, &mut self.scratch).map_err(|_| LoadCause::Corrupt("a compressed string is damaged").at(at))?;
         Ok(At::Scratch)
     }
+}
+
+fn bounded(len: u64, max: u64, at: u64) -> Result<(), LoadError> {
+    if len > max { Err(LoadCause::Corrupt("a string above the allowed length").at(at)) } else { Ok(()) }
 }
