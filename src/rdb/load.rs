@@ -226,8 +226,11 @@ mod tests {
         load(bytes, &options(), &mut go)
     }
 
-    /// Strings with their times, written one by one.
-    fn snapshot(keys: &[(u32, &[u8], Option<i64>, &[u8])]) -> Vec<u8> {
+    /// Database, key, expiry and value.
+    type Row<'a> = (u32, &'a [u8], Option<i64>, &'a [u8]);
+
+    /// Strings written one by one.
+    fn snapshot(keys: &[Row<'_>]) -> Vec<u8> {
         let mut writer = Writer::new(Vec::new(), WriterOptions::default());
         writer.header(&Aux::default()).unwrap();
         for (db, key, expire, value) in keys {
@@ -322,7 +325,7 @@ mod tests {
     #[test]
     fn progress_is_told_and_can_stop() {
         let names: Vec<String> = (0..25_000).map(|n| format!("key:{n}")).collect();
-        let keys: Vec<_> = names.iter().map(|name| (0, name.as_bytes(), None, &b"value"[..])).collect();
+        let keys: Vec<Row> = names.iter().map(|name| (0, name.as_bytes(), None, &b"value"[..])).collect();
         let bytes = snapshot(&keys);
         let mut told = Vec::new();
         load(bytes.as_slice(), &options(), &mut |progress| {
@@ -377,7 +380,7 @@ mod tests {
             (-40_000i64..40_000).prop_map(|number| number.to_string().into_bytes()),
             prop::collection::vec(any::<u8>(), 0..100),
             ("[a-c]{0,30}", 0usize..60).prop_map(|(text, times)| text.repeat(times).into_bytes()),
-            (any::<u8>(), 60_000usize..140_000).prop_map(|(byte, len)| (0..len).map(|at| byte ^ (at * at >> 9) as u8).collect()),
+            (any::<u8>(), 60_000usize..140_000).prop_map(|(byte, len)| (0..len).map(|at| byte ^ ((at * at) >> 9) as u8).collect()),
         ]
     }
 
