@@ -2,7 +2,7 @@
 
 use super::client::Slot;
 use super::{Client, ClientFlags, Clients, CommandError, Effects, NodeState, Spec};
-use crate::keyspace::{DbIndex, Entry, Key, Kind, StrRef, UnixMs};
+use crate::keyspace::{DbIndex, Entry, Key, Kind, StrRef, UnixMs, lru_clock};
 use crate::replication::Role;
 use crate::resp::{Args, Reply, encode_command};
 
@@ -118,7 +118,9 @@ impl<'a> Ctx<'a> {
         if self.is_expired(db, key, true) {
             return None;
         }
-        self.node.keyspace.db(db).get(key)
+        let entry = self.node.keyspace.db(db).get(key)?;
+        touch(entry, self.node.now_ms, &self.node.clients, self.slot);
+        Some(entry)
     }
 
     /// Whether the key is there but as good as missing; a database without expiring keys is not even asked. `writes` for a command that writes.
@@ -192,16 +194,10 @@ impl<'a> Ctx<'a> {
 /// Notes an access in the entry: its LRU clock, in seconds. CLIENT NO-TOUCH is asked only when there is something to write.
 #[inline]
 fn touch(entry: &Entry, now_ms: i64, clients: &Clients, slot: Slot) {
-    let clock = lru_clock(now_ms);
+    let clock = lru_clock(UnixMs(now_ms));
     if entry.lru() != clock && !clients.get(slot).is_some_and(|client| client.is(ClientFlags::NO_TOUCH)) {
         entry.set_lru(clock);
     }
-}
-
-/// The 24 bits that entries keep of the time of their last access: seconds, wrapping after half a year.
-#[inline]
-pub(super) fn lru_clock(now_ms: i64) -> u32 {
-    (now_ms / 1000) as u32 & 0x00ff_ffff
 }
 
 impl NodeState {

@@ -2,7 +2,7 @@
 
 use super::key_range::key_range;
 use super::{Acl, CmdResult, CommandError, Ctx, Flags, Spec};
-use crate::keyspace::{DbIndex, Kind};
+use crate::keyspace::{DbIndex, Kind, lru_clock};
 use crate::types::number::parse_i64;
 
 fn delete(ctx: &mut Ctx<'_>, lazy: bool) -> CmdResult {
@@ -38,7 +38,7 @@ fn exists(ctx: &mut Ctx<'_>) -> CmdResult {
 }
 
 fn touch(ctx: &mut Ctx<'_>) -> CmdResult {
-    let clock = super::context::lru_clock(ctx.node.now_ms);
+    let clock = lru_clock(ctx.now());
     let mut found = 0;
     for index in 1..ctx.args.len() {
         let key = ctx.key(index);

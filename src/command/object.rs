@@ -3,7 +3,7 @@
 use super::help::{container, help};
 use super::key_range::key_range;
 use super::{Acl, CmdResult, Ctx, Flags, Spec};
-use crate::keyspace::Entry;
+use crate::keyspace::{Entry, lru_clock};
 use crate::resp::Reply;
 
 /// Replies with what `show` says of the key; null if there is none.
@@ -34,7 +34,7 @@ fn object_refcount(ctx: &mut Ctx<'_>) -> CmdResult {
 }
 
 fn object_idletime(ctx: &mut Ctx<'_>) -> CmdResult {
-    let clock = super::context::lru_clock(ctx.node.now_ms);
+    let clock = lru_clock(ctx.now());
     describe(ctx, |entry, out| {
         // The clock wraps, and so does the difference.
         out.int(i64::from(clock.wrapping_sub(entry.lru()) & 0x00ff_ffff));
@@ -120,13 +120,18 @@ mod tests {
     fn idle_time_counts_from_the_last_access() {
         let mut b = Bench::new();
         b.say("set a 1");
-        b.say("get a");
+        b.pass_ms(2000);
+        assert_eq!(b.say("object idletime a"), ":2");
+        b.say("expire a 100");
         b.pass_ms(3000);
         assert_eq!(b.say("object idletime a"), ":3");
         b.say("exists a");
         assert_eq!(b.say("object idletime a"), ":3");
-        b.say("touch a");
-        assert_eq!(b.say("object idletime a"), ":0");
+        for line in ["touch a", "get a", "set a 2", "set a abc", "append a d", "persist a", "copy a b"] {
+            b.pass_ms(4000);
+            b.say(line);
+            assert_eq!(b.say("object idletime a"), ":0", "{line}");
+        }
     }
 
     #[test]

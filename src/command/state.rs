@@ -8,7 +8,7 @@ use super::slowlog::Slowlog;
 use super::{Clients, CommandTable, ExpireCycle, Slot, Stats};
 use crate::config::Config;
 use crate::env::Env;
-use crate::keyspace::{DbIndex, Keyspace, Watches};
+use crate::keyspace::{DbIndex, Keyspace, UnixMs, Watches};
 use crate::log::LevelSwitch;
 use crate::rdb::Aux;
 use crate::replication::{ReplId, Role, Stream};
@@ -205,6 +205,7 @@ impl NodeState {
     pub fn tick(&mut self) {
         self.now_us = self.env.clock.unix_us();
         self.now_ms = self.now_us / 1000;
+        self.keyspace.set_clock(UnixMs(self.now_ms));
     }
 
     /// A node for unit tests, with one client that is logged in: seeded, no log, default configuration.

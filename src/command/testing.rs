@@ -1,6 +1,7 @@
 //! For the unit tests of command families: a node with one client, commands as lines, replies and the stream as text.
 
 use super::{NodeState, Slot};
+use crate::keyspace::UnixMs;
 use crate::replication::ReplOffset;
 use crate::resp::{ArgRange, Args, Decoder, Limits};
 
@@ -14,6 +15,7 @@ pub(super) struct Bench {
 impl Bench {
     pub fn new() -> Self {
         let (mut node, slot) = NodeState::for_tests();
+        node.tick();
         node.stream.activate(None);
         Bench { node, slot, read_to: ReplOffset(0) }
     }
@@ -59,5 +61,6 @@ impl Bench {
     pub fn pass_ms(&mut self, ms: i64) {
         self.node.now_ms += ms;
         self.node.now_us += ms * 1000;
+        self.node.keyspace.set_clock(UnixMs(self.node.now_ms));
     }
 }

@@ -1,20 +1,27 @@
 //! All databases of a node, the snapshots that run over them, and what is waiting to be freed.
 
-use super::DbIndex;
 use super::db::Db;
 use super::entry::OwnedEntry;
 use super::hasher::KeyHasher;
 use super::snapshot::{Chunk, SnapshotId, SnapshotStep};
+use super::{DbIndex, UnixMs};
 
 /// All databases of a node, one hash seed for all. `Send`: built on another thread when loading.
 pub struct Keyspace {
     dbs: Vec<Db>,
     hasher: KeyHasher,
+    lru_clock: u32,
     /// Flushed or replaced databases that a snapshot has not seen all of.
     retired: Vec<Db>,
     garbage: Garbage,
     snapshots: Vec<Snapshot>,
     snapshots_begun: u64,
+}
+
+/// The 24 bits that an entry keeps of the time of its last access: seconds, wrapping after half a year.
+#[inline]
+pub fn lru_clock(now: UnixMs) -> u32 {
+    (now.0 / 1000) as u32 & 0x00ff_ffff
 }
 
 struct Snapshot {
@@ -34,7 +41,7 @@ impl Keyspace {
     pub fn new(databases: u32, hash_seed: u64) -> Self {
         let hasher = KeyHasher::new(hash_seed);
         let dbs = (0..databases).map(|_| Db::new(hasher.clone())).collect();
-        Keyspace { dbs, hasher, retired: Vec::new(), garbage: Garbage::default(), snapshots: Vec::new(), snapshots_begun: 0 }
+        Keyspace { dbs, hasher, lru_clock: 0, retired: Vec::new(), garbage: Garbage::default(), snapshots: Vec::new(), snapshots_begun: 0 }
     }
     pub fn hash_seed(&self) -> u64 {
         self.hasher.seed()
@@ -42,6 +49,20 @@ impl Keyspace {
     #[inline]
     pub fn hash(&self, key: &[u8]) -> u64 {
         self.hasher.hash(key)
+    }
+    /// The time that entries get as their last access when they are written, until the next call.
+    #[inline]
+    pub fn set_clock(&mut self, now: UnixMs) {
+        let bits = lru_clock(now);
+        if self.lru_clock != bits {
+            self.lru_clock = bits;
+            self.wind_lru_clocks();
+        }
+    }
+    fn wind_lru_clocks(&mut self) {
+        for db in &mut self.dbs {
+            db.set_lru_clock(self.lru_clock);
+        }
     }
     pub fn databases(&self) -> u32 {
         self.dbs.len() as u32
@@ -61,7 +82,8 @@ impl Keyspace {
     /// Empties a database in constant time; what it held goes to running snapshots and then to `garbage` (see `take_garbage`). Returns how
     /// many keys there were.
     pub fn flush(&mut self, db: DbIndex) -> u64 {
-        let empty = Db::new(self.hasher.clone());
+        let mut empty = Db::new(self.hasher.clone());
+        empty.set_lru_clock(self.lru_clock);
         let old = std::mem::replace(self.db_mut(db), empty);
         let keys = old.len();
         self.retire(old);
@@ -76,6 +98,7 @@ impl Keyspace {
         for old in std::mem::replace(&mut self.dbs, dbs) {
             self.retire(old);
         }
+        self.wind_lru_clocks();
         self.garbage.dbs.append(&mut garbage.dbs);
         self.garbage.entries.append(&mut garbage.entries);
     }

@@ -42,6 +42,14 @@ impl Slot for OwnedEntry {
     }
 }
 
+/// An entry that comes without a time of last access (RENAME and RDB bring one along) has been accessed now.
+#[inline]
+fn started(entry: &OwnedEntry, lru_clock: u32) {
+    if entry.entry().lru() == 0 {
+        entry.entry().set_lru(lru_clock);
+    }
+}
+
 /// One database. Reads do not look at expiry times: callers compare `Entry::expire_at` with their own now, because a slave must not delete.
 pub struct Db {
     table: Table<OwnedEntry>,
@@ -51,6 +59,7 @@ pub struct Db {
     /// Allocated for entries.
     entry_bytes: usize,
     garbage: Vec<OwnedEntry>,
+    lru_clock: u32,
 }
 
 #[inline]
@@ -60,7 +69,10 @@ fn same_key(key: Key<'_>) -> impl FnMut(&OwnedEntry) -> bool {
 
 impl Db {
     pub(super) fn new(hasher: KeyHasher) -> Self {
-        Db { table: Table::new(), expires: Expires::new(), captures: Captures::default(), hasher, entry_bytes: 0, garbage: Vec::new() }
+        Db { table: Table::new(), expires: Expires::new(), captures: Captures::default(), hasher, entry_bytes: 0, garbage: Vec::new(), lru_clock: 0 }
+    }
+    pub(super) fn set_lru_clock(&mut self, bits: u32) {
+        self.lru_clock = bits;
     }
     #[inline]
     pub fn len(&self) -> u64 {
@@ -119,13 +131,17 @@ impl Db {
             return false;
         };
         let expire = expire.apply(slot.entry().expire_at());
+        // Without a clock (LFU) the access bits outlive the value.
+        let lru = if self.lru_clock == 0 { slot.entry().lru() } else { self.lru_clock };
         if !slot.overwrite(value, expire) {
             let new = OwnedEntry::new_string(key.bytes, value, expire);
-            new.entry().set_lru(slot.entry().lru());
+            new.entry().set_lru(lru);
             let old = std::mem::replace(slot, new);
             let new = (alias_of(slot), slot.entry().allocated());
             self.replaced(key.hash, old, new);
+            return true;
         }
+        slot.entry().set_lru(lru);
         true
     }
     /// Appends to a string value, or creates it; amortised O(len of `tail`). Returns the new length. The value becomes raw. The key must not hold another type.
@@ -181,6 +197,7 @@ impl Db {
             self.insert_new(hash, entry);
             return false;
         };
+        started(&entry, self.lru_clock);
         let old = std::mem::replace(slot, entry);
         let new = (alias_of(slot), slot.entry().allocated());
         self.replaced(hash, old, new);
@@ -203,6 +220,7 @@ impl Db {
     }
     /// Puts in what is not there yet.
     fn insert_new(&mut self, hash: u64, entry: OwnedEntry) {
+        started(&entry, self.lru_clock);
         self.entry_bytes += entry.entry().allocated();
         self.expires.moved(hash, None, alias_of(&entry), &self.hasher);
         self.table.insert_new(hash, entry, &self.hasher, &mut self.captures);

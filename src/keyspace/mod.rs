@@ -10,7 +10,7 @@ mod snapshot;
 mod table;
 mod watch;
 
-pub use databases::Keyspace;
+pub use databases::{Keyspace, lru_clock};
 pub use db::{Db, SetExpire};
 pub use entry::{Entry, Key, Kind, OwnedEntry, StrRef, ValueRef};
 pub use snapshot::{Chunk, Record, RecordValue, SnapshotId, SnapshotStep};
