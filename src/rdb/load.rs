@@ -268,10 +268,10 @@ mod tests {
 
     /// Small files that the real servers have written from the same commands.
     const PEERS: [(&str, u32, &[u8]); 4] = [
-        ("redis-6.2", 9, include_bytes!("../../fuzz/corpus/rdb/redis-6.2.rdb")),
-        ("redis-7.0", 10, include_bytes!("../../fuzz/corpus/rdb/redis-7.0.rdb")),
-        ("redis-8.2", 12, include_bytes!("../../fuzz/corpus/rdb/redis-8.2.rdb")),
-        ("valkey-8.1", 11, include_bytes!("../../fuzz/corpus/rdb/valkey-8.1.rdb")),
+        ("redis-6.2", 9, include_bytes!("../../fuzz/corpus/rdb/redis-6.2")),
+        ("redis-7.0", 10, include_bytes!("../../fuzz/corpus/rdb/redis-7.0")),
+        ("redis-8.2", 12, include_bytes!("../../fuzz/corpus/rdb/redis-8.2")),
+        ("valkey-8.1", 11, include_bytes!("../../fuzz/corpus/rdb/valkey-8.1")),
     ];
 
     #[test]
@@ -376,16 +376,16 @@ mod tests {
 
     fn string_value() -> impl Strategy<Value = Vec<u8>> {
         prop_oneof![
-            any::<i64>().prop_map(|number| number.to_string().into_bytes()),
-            (-40_000i64..40_000).prop_map(|number| number.to_string().into_bytes()),
-            prop::collection::vec(any::<u8>(), 0..100),
-            ("[a-c]{0,30}", 0usize..60).prop_map(|(text, times)| text.repeat(times).into_bytes()),
-            (any::<u8>(), 60_000usize..140_000).prop_map(|(byte, len)| (0..len).map(|at| byte ^ ((at * at) >> 9) as u8).collect()),
+            9 => any::<i64>().prop_map(|number| number.to_string().into_bytes()),
+            9 => (-40_000i64..40_000).prop_map(|number| number.to_string().into_bytes()),
+            9 => prop::collection::vec(any::<u8>(), 0..100),
+            9 => ("[a-c]{0,30}", 0usize..60).prop_map(|(text, times)| text.repeat(times).into_bytes()),
+            1 => (any::<u8>(), 60_000usize..140_000).prop_map(|(byte, len)| (0..len).map(|at| byte ^ ((at * at) >> 9) as u8).collect()),
         ]
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(64))]
+        #![proptest_config(ProptestConfig::with_cases(48))]
         #[test]
         fn roundtrip(
             keys in prop::collection::vec((0u32..16, string_value(), prop::option::of(any::<i64>()), string_value()), 0..40),

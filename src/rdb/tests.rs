@@ -209,7 +209,8 @@ fn every_flipped_bit_is_noticed() {
 fn without_a_checksum_damage_never_panics() {
     let bytes = written(WriterOptions { checksum: false, ..WriterOptions::default() });
     for at in 0..bytes.len() {
-        for byte in 0..=255 {
+        // What begins lengths, encodings and opcodes.
+        for byte in [0, 1, 2, 0x3F, 0x40, 0x7F, 0x80, 0x81, 0x82, 0xC0, 0xC1, 0xC2, 0xC3, 0xC4].into_iter().chain(0xF0..=0xFF) {
             let mut damaged = bytes.clone();
             damaged[at] = byte;
             let _ = keys(&damaged);
