@@ -107,7 +107,7 @@ fn serialized_len(entry: &Entry) -> u64 {
 
 fn object(ctx: &mut Ctx<'_>) -> CmdResult {
     let key = ctx.hashed(ctx.args.at(2));
-    let clock = super::context::lru_clock(ctx.node.now_ms);
+    let clock = crate::keyspace::lru_clock(ctx.now());
     let Some(entry) = ctx.node.keyspace.db(ctx.db).get(key) else { return Err(CommandError::NO_KEY) };
     let text = format!(
         "Value at:{entry:p} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
