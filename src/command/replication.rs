@@ -98,7 +98,6 @@ fn follow(node: &mut NodeState, host: &str, port: u16) {
     }
     cut_link(node);
     node.role = Role::Replica(Box::new(link));
-    node.config.slaveof = Some((host.to_owned(), port));
     node.requests.push(Request::Follow);
 }
 
@@ -114,7 +113,6 @@ fn promote(node: &mut NodeState) {
     }
     cut_link(node);
     node.role = Role::Master;
-    node.config.slaveof = None;
     node.requests.push(Request::StopFollowing);
     node.requests.push(Request::DropReplicas);
 }
