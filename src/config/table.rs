@@ -223,7 +223,7 @@ mod tests {
         ("repl-backlog-ttl", "3600"),
         ("repl-disable-tcp-nodelay", "no"),
         ("repl-diskless-sync", "yes"),
-        ("repl-diskless-sync-delay", "5"),
+        ("repl-diskless-sync-delay", "0"),
         ("repl-ping-replica-period", "10"),
         ("repl-ping-slave-period", "10"),
         ("repl-timeout", "60"),

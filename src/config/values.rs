@@ -50,6 +50,7 @@ pub struct Config {
     pub repl_backlog_size: u64,
     pub repl_backlog_ttl: u64,
     pub repl_diskless_sync: bool,
+    /// 0, where Redis waits 5 s: slaves that come while a snapshot is made share it anyway.
     pub repl_diskless_sync_delay: u64,
     pub repl_disable_tcp_nodelay: bool,
     pub min_replicas_to_write: u32,
@@ -176,7 +177,7 @@ impl Default for Config {
             repl_backlog_size: MB,
             repl_backlog_ttl: 3600,
             repl_diskless_sync: true,
-            repl_diskless_sync_delay: 5,
+            repl_diskless_sync_delay: 0,
             repl_disable_tcp_nodelay: false,
             min_replicas_to_write: 0,
             min_replicas_max_lag: 10,
