@@ -2,7 +2,7 @@
 //! stopped. Several nodes live side by side in one thread; nothing is static.
 
 use std::future::poll_fn;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use slog::{Logger, error, info, o, warn};
 
 use crate::actor::{Addresses, Connection, Keyspace, ReplicaClient, ReplicationMaster, Shell};
 use crate::command::{Loading, NodeState, Request};
-use crate::config::Config;
+use crate::config::{Config, bind_address};
 use crate::env::{Addr, Env, ListenAddr, Listener};
 use crate::keyspace::{DbIndex, UnixMs, lru_clock};
 use crate::log::LevelSwitch;
@@ -161,13 +161,8 @@ fn listen(state: &NodeState) -> Result<Vec<Box<dyn Listener>>, StartError> {
     // A unix socket alone is a way to be reached; then port 0 means none, as in Redis.
     let with_tcp = port != 0 || config.unixsocket.is_none();
     for bind in config.bind.iter().filter(|_| with_tcp) {
-        let (optional, name) = bind.strip_prefix('-').map_or((false, bind.as_str()), |name| (true, name));
-        let ip: IpAddr = match name {
-            "*" => IpAddr::from([0, 0, 0, 0]),
-            "::*" => IpAddr::from([0u16; 8]),
-            name => name.parse().map_err(|_| StartError::Config(format!("Invalid bind address '{name}'")))?,
-        };
-        match open(ListenAddr::Tcp(SocketAddr::new(ip, port)), &format!("{name}:{port}")) {
+        let (ip, optional) = bind_address(bind).ok_or_else(|| StartError::Config(format!("Invalid bind address '{bind}'")))?;
+        match open(ListenAddr::Tcp(SocketAddr::new(ip, port)), &format!("{bind}:{port}")) {
             Ok(listener) => {
                 if port == 0 {
                     // All addresses share the port that the system has chosen for the first.

@@ -8,7 +8,7 @@ use slog::{error, info};
 use super::help::{container, help};
 use super::{ClientFlags, CmdResult, CommandError, Ctx, Flags, NodeState, Request, Spec, Stats};
 use crate::config::{self, Config};
-use crate::env::Disk;
+use crate::env::{Disk, Env, ListenAddr};
 use crate::replication::Role;
 
 /// The configuration as it is now: `replicaof` follows the role, whoever has changed it.
@@ -41,9 +41,11 @@ fn set(ctx: &mut Ctx<'_>) -> CmdResult {
     let pairs = (2..args.len()).step_by(2).map(|at| (args.at(at), args.at(at + 1)));
     let node = &mut *ctx.node;
     let old_dir = node.config.dir.clone();
-    let disk = node.env.disk.clone();
+    let (env, old_port) = (node.env.clone(), node.tcp_port);
     let mut check = |name: &'static str, new: &Config| match name {
-        "dir" => check_dir(&*disk, &old_dir.join(&new.dir)),
+        "dir" => check_dir(&*env.disk, &old_dir.join(&new.dir)),
+        "bind" if !can_listen(&env, new, old_port) => Err("Failed to bind to specified addresses.".to_owned()),
+        "port" if !can_listen(&env, new, old_port) => Err("Unable to listen on this port. Check server logs.".to_owned()),
         _ => Ok(()),
     };
     let changed = config::set(&mut node.config, pairs, is_local, &mut check)?;
@@ -60,6 +62,17 @@ fn check_dir(disk: &dyn Disk, dir: &Path) -> Result<(), String> {
         (false, true) => Err("Not a directory".to_owned()),
         (false, false) => Err("No such file or directory".to_owned()),
     }
+}
+
+/// Tries the addresses out, since the real change comes when the turn ends and can't be refused any more. On the port that the node has now its
+/// own sockets are in the way, so there only the addresses are tried.
+fn can_listen(env: &Env, new: &Config, old_port: u16) -> bool {
+    let port = if new.port == old_port { 0 } else { new.port };
+    let works = |bind: &String| match config::bind_address(bind) {
+        Some((ip, optional)) => optional || env.net.listen(&ListenAddr::Tcp((ip, port).into()), new.tcp_backlog).is_ok(),
+        None => false,
+    };
+    new.bind.iter().all(works)
 }
 
 /// What changed directives do at once. All others are looked at when they are needed.

@@ -192,10 +192,10 @@ fn reload(ctx: &mut Ctx<'_>) -> CmdResult {
     options.drop_expired_at = matches!(node.role, crate::replication::Role::Master).then_some(UnixMs(node.now_ms));
     match load_file(&*node.env.disk, &path, &options, &mut |_| ControlFlow::Continue(())) {
         Ok(Some(loaded)) => node.keyspace.replace(loaded.keyspace),
-        Ok(None) => return Err("ERR Error trying to load the RDB dump, check server logs".into()),
+        Ok(None) => return Err("ERR Error trying to load the RDB dump, check server logs.".into()),
         Err(error) => {
             error!(node.log, "Error trying to load the RDB dump"; "error" => %error);
-            return Err("ERR Error trying to load the RDB dump, check server logs".into());
+            return Err("ERR Error trying to load the RDB dump, check server logs.".into());
         }
     }
     warn!(node.log, "DB reloaded by DEBUG RELOAD");
@@ -381,7 +381,7 @@ mod tests {
         let (mut node, slot) = debugged();
         node.config.dir = dir.path().to_owned();
         node.run(slot, &[b"SET", b"a", b"1"]);
-        assert_eq!(node.run(slot, &[b"DEBUG", b"RELOAD", b"NOSAVE"]), b"-ERR Error trying to load the RDB dump, check server logs\r\n");
+        assert_eq!(node.run(slot, &[b"DEBUG", b"RELOAD", b"NOSAVE"]), b"-ERR Error trying to load the RDB dump, check server logs.\r\n");
         assert_eq!(node.run(slot, &[b"DEBUG", b"RELOAD"]), b"+OK\r\n");
         node.run(slot, &[b"SET", b"a", b"2"]);
         assert_eq!(node.run(slot, &[b"DEBUG", b"RELOAD", b"NOSAVE"]), b"+OK\r\n");

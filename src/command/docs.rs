@@ -1,6 +1,6 @@
 //! COMMAND DOCS: what the rows say in words, and what `docs.txt` beside this file adds: history, deprecation, the syntax of the arguments.
 //!
-//! `docs.txt` has a line with a command's full name, then lines that begin with `!` (`!history version text`, `!deprecated since instead`),
+//! `docs.txt` has a line with a command's full name, then lines that begin with `!` (`!history version text`, `!deprecated since instead`, `!syscmd`),
 //! then one line an argument, indented by its depth: name, type, then `display=`, `key_spec=`, `token=`, `since=`, `deprecated=` and flags.
 
 use std::collections::BTreeMap;
@@ -119,14 +119,17 @@ fn describe(out: &mut Reply, parent: &'static Spec, spec: &'static Spec) {
     let arguments = arguments(&mut &lines[from..], 1);
     let texts = [("summary", spec.summary), ("since", spec.since), ("group", spec.group), ("complexity", spec.complexity)];
     let texts: Vec<_> = texts.into_iter().filter(|(_, text)| !text.is_empty()).collect();
-    let optional_fields = [!history.is_empty(), !arguments.is_empty(), !spec.subcommands.is_empty()];
-    let deprecated_fields = if deprecated.is_some() { 3 } else { 0 };
+    let flag = if deprecated.is_some() { Some("deprecated") } else { lines.contains(&"!syscmd").then_some("syscmd") };
+    let optional_fields = [flag.is_some(), !history.is_empty(), !arguments.is_empty(), !spec.subcommands.is_empty()];
+    let deprecated_fields = if deprecated.is_some() { 2 } else { 0 };
     out.map(texts.len() + deprecated_fields + optional_fields.iter().filter(|there| **there).count());
     texts.into_iter().for_each(|(name, text)| text_field(out, name, text));
-    if let Some((since, instead)) = deprecated {
+    if let Some(flag) = flag {
         out.bulk(b"doc_flags");
         out.set(1);
-        out.simple("deprecated");
+        out.simple(flag);
+    }
+    if let Some((since, instead)) = deprecated {
         text_field(out, "deprecated_since", since);
         text_field(out, "replaced_by", instead);
     }

@@ -22,6 +22,7 @@ const SECTIONS: &[(&str, bool, Section)] = &[
     ("persistence", true, persistence),
     ("stats", true, stats),
     ("replication", true, |node, out| super::role_info::info(node, out)),
+    ("replication", true, replication),
     ("cpu", true, cpu),
     ("modules", true, modules),
     ("commandstats", false, commandstats),
@@ -254,6 +255,10 @@ fn stats(node: &mut NodeState, out: &mut String) {
     field(out, "longest_turn_us", stats.longest_turn_ns / 1000);
     field(out, "longest_turn_us_ever", stats.longest_turn_ever_ns / 1000);
     field(out, "longest_snapshot_step_us", stats.longest_snapshot_step_ns / 1000);
+}
+
+fn replication(node: &mut NodeState, out: &mut String) {
+    super::role_info::info(node, out);
 }
 
 fn cpu(node: &mut NodeState, out: &mut String) {

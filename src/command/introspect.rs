@@ -40,7 +40,9 @@ fn categories(spec: &Spec) -> Acl {
     ];
     let mut all = spec.acl;
     for (flag, acl) in implied {
-        all.set(acl, all.contains(acl) || spec.flags.contains(flag));
+        if spec.flags.contains(flag) {
+            all |= acl;
+        }
     }
     all.set(Acl::SLOW, !all.contains(Acl::FAST));
     all

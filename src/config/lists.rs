@@ -1,5 +1,7 @@
 //! The directives that take several words or several lines: how each is read and written.
 
+use std::net::IpAddr;
+
 use super::directive::{Mode, format_memory, parse_memory, quoted};
 use super::values::{Config, OutputLimit};
 use crate::types::number::parse_i64;
@@ -12,6 +14,17 @@ pub fn bind(config: &Config) -> String {
 
 pub fn bind_lines(config: &Config) -> Vec<String> {
     vec![if config.bind.is_empty() { quoted("") } else { bind(config) }]
+}
+
+/// The address that a word of `bind` means, and whether it may be missing on this machine (`-` before it). `None`: it is no address.
+pub fn bind_address(word: &str) -> Option<(IpAddr, bool)> {
+    let (optional, name) = word.strip_prefix('-').map_or((false, word), |name| (true, name));
+    let ip = match name {
+        "*" => IpAddr::from([0, 0, 0, 0]),
+        "::*" => IpAddr::from([0u16; 8]),
+        name => name.parse().ok()?,
+    };
+    Some((ip, optional))
 }
 
 pub fn set_bind(config: &mut Config, words: &[&str], _: Mode) -> Result<(), String> {

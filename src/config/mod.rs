@@ -13,6 +13,7 @@ mod values;
 
 pub use access::{get, set};
 pub use args::{CommandLine, command_line};
+pub use lists::bind_address;
 pub use load::{ConfError, Loaded, load, load_text};
 pub use rewrite::rewrite;
 pub use values::{Config, EnableWhere, EvictionPolicy, LogFormat, LogLevel, OutputLimit};

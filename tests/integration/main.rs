@@ -5,6 +5,7 @@
 mod support;
 
 mod chain;
+mod command_table;
 mod config_cli;
 mod cuts;
 mod network_limits;
