@@ -82,6 +82,11 @@ impl Network {
         self.with(|wire, _| wire.window = bytes);
     }
 
+    /// One write in `one_in` takes only a part of what the window allows, as a busy kernel's does; 0, as at first: none.
+    pub fn set_short_writes(&self, one_in: u64) {
+        self.with(|wire, _| wire.short_writes = one_in);
+    }
+
     /// How long a sender retransmits to a host that it can't reach before its end is reset.
     pub fn set_retransmit_timeout(&self, time: Duration) {
         self.with(|wire, _| wire.retransmit_ns = time.as_nanos() as u64);

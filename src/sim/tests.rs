@@ -226,6 +226,23 @@ fn a_writer_is_stopped_by_a_peer_that_does_not_read() {
 }
 
 #[test]
+fn short_writes_take_a_part_and_lose_nothing() {
+    let world = World::new(3);
+    world.run(async {
+        let mut pair = pair(&world).await;
+        world.network().set_short_writes(2);
+        let (mut sent, mut short) = (Vec::new(), 0);
+        for i in 0..100u8 {
+            let n = pair.client.try_write(&[i; 100]).unwrap();
+            sent.resize(sent.len() + n, i);
+            short += usize::from(n < 100);
+        }
+        assert!((20..80).contains(&short), "{short}");
+        assert_eq!(read_exact(&mut pair.server, sent.len()).await.unwrap(), sent);
+    });
+}
+
+#[test]
 fn connections_are_refused_where_nobody_listens() {
     let world = World::new(3);
     world.run(async {

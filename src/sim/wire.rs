@@ -113,6 +113,8 @@ pub(super) struct Wire {
     pub latencies: BTreeMap<(Ipv4Addr, Ipv4Addr), Latency>,
     pub blocked: BTreeSet<(Ipv4Addr, Ipv4Addr)>,
     pub window: usize,
+    /// One write in so many takes only a part of what it could; 0: none.
+    pub short_writes: u64,
     /// How long data, and a connection attempt, is retried on a blocked link.
     pub retransmit_ns: u64,
     pub syn_ns: u64,
@@ -134,6 +136,7 @@ impl Wire {
             latencies: BTreeMap::new(),
             blocked: BTreeSet::new(),
             window: 64 << 10,
+            short_writes: 0,
             retransmit_ns: 900_000_000_000,
             syn_ns: 127_000_000_000,
             wakes: Vec::new(),
@@ -383,7 +386,10 @@ impl Wire {
     pub fn write(&mut self, now: u64, id: ConnId, side: Side, bytes: &[u8]) -> usize {
         let Some(conn) = self.conns.get_mut(&id) else { return 0 };
         let pipe = &mut conn.pipes[side];
-        let n = bytes.len().min(self.window.saturating_sub(pipe.unacked));
+        let mut n = bytes.len().min(self.window.saturating_sub(pipe.unacked));
+        if n > 0 && self.short_writes > 0 && self.random.below(self.short_writes) == 0 {
+            n = 1 + self.random.below(n as u64) as usize;
+        }
         pipe.unacked += n;
         let mut rest = &bytes[..n];
         while !rest.is_empty() {

@@ -1,0 +1,322 @@
+//! Whole nodes in the simulated world: a master and slaves, faults between them, and what must hold when the faults are over.
+//!
+//! Each story is a function of its seed. `REPLIKANT_SEED=n` runs that seed alone and prints its trace (into the file `REPLIKANT_TRACE`, if that
+//! is given); `REPLIKANT_SEEDS=n` runs so many, from `REPLIKANT_FIRST_SEED` (1) on. Without either, a few run.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use replikant::config::{Config, EnableWhere};
+use replikant::env::{Random, SeededRandom};
+use replikant::server::{Node, NodeHandle};
+use replikant::sim::{Host, SimClient, Value, Workload, World};
+use tokio::time::{Instant, sleep};
+
+const PORT: u16 = 6379;
+const SEEDS: u64 = 10;
+const REPL_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A master, slaves of it, and a host for clients.
+struct Cluster<'a> {
+    world: &'a World,
+    random: SeededRandom,
+    master: Host,
+    slaves: Vec<Host>,
+    nodes: BTreeMap<Host, NodeHandle>,
+}
+
+fn config(master: Option<Host>) -> Config {
+    Config {
+        bind: vec!["0.0.0.0".to_owned()],
+        port: PORT,
+        protected_mode: false,
+        save: Vec::new(),
+        enable_debug_command: EnableWhere::Yes,
+        slaveof: master.map(|master| (master.ip().to_string(), PORT)),
+        repl_timeout: REPL_TIMEOUT.as_secs(),
+        repl_ping_replica_period: 2,
+        repl_diskless_sync_delay: 0,
+        ..Config::default()
+    }
+}
+
+impl<'a> Cluster<'a> {
+    async fn start(world: &'a World, slaves: usize) -> Self {
+        let master = world.host("master");
+        let slaves: Vec<Host> = (1..=slaves).map(|i| world.host(&format!("slave-{i}"))).collect();
+        let mut cluster = Cluster { world, random: world.random(), master, slaves, nodes: BTreeMap::new() };
+        cluster.start_node(master).await;
+        for slave in cluster.slaves.clone() {
+            cluster.start_node(slave).await;
+        }
+        cluster
+    }
+
+    async fn start_node(&mut self, host: Host) {
+        let config = config((host != self.master).then_some(self.master));
+        let node = Node::new(config).env(self.world.env(host)).log(self.world.log(host));
+        let handle = self.world.on(host, node.start()).await.expect("the host stands").expect("the node starts");
+        self.nodes.insert(host, handle);
+    }
+
+    async fn client(&self, host: Host) -> SimClient {
+        let env = self.world.env(self.world.host("clients"));
+        SimClient::connect(&env, &host.ip().to_string(), PORT).await.expect("the node accepts clients")
+    }
+
+    async fn replication(&self, host: Host, field: &str) -> Option<String> {
+        self.client(host).await.info("replication", field).await.expect("INFO is answered")
+    }
+
+    async fn link_is(&self, slave: Host, state: &str) -> bool {
+        self.replication(slave, "master_link_status").await.as_deref() == Some(state)
+    }
+
+    async fn connected_slaves(&self) -> Option<String> {
+        self.replication(self.master, "connected_slaves").await
+    }
+
+    async fn offset(&self, host: Host) -> Option<u64> {
+        let field = if host == self.master { "master_repl_offset" } else { "slave_repl_offset" };
+        self.replication(host, field).await?.parse().ok()
+    }
+
+    async fn digest(&self, host: Host) -> String {
+        self.client(host).await.digest().await.expect("DEBUG DIGEST is answered")
+    }
+
+    /// Waits in virtual time; panics with the trace's end if the condition does not come true.
+    async fn until(&self, what: &str, within: Duration, mut condition: impl AsyncFnMut() -> bool) {
+        let deadline = Instant::now() + within;
+        while !condition().await {
+            if Instant::now() > deadline {
+                let trace = self.world.trace();
+                let lines: Vec<&str> = trace.lines().filter(|line| line.contains(" log ") || line.contains(" note ")).collect();
+                panic!("not within {within:?}: {what}\n{}", lines[lines.len().saturating_sub(40)..].join("\n"));
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    async fn all_linked(&self) {
+        for &slave in &self.slaves {
+            self.until("a slave's link is up", Duration::from_secs(60), async || self.link_is(slave, "up").await).await;
+        }
+    }
+
+    async fn have_converged(&self) -> bool {
+        let offset = self.offset(self.master).await;
+        let digest = self.digest(self.master).await;
+        for &slave in &self.slaves {
+            if self.offset(slave).await != offset || self.digest(slave).await != digest {
+                return false;
+            }
+        }
+        // What came between the questions would make them differ.
+        self.offset(self.master).await == offset
+    }
+
+    /// Every node comes to the master's offset and dataset.
+    async fn converge(&self) {
+        self.all_linked().await;
+        self.until("all nodes have one offset and digest", Duration::from_secs(120), async || self.have_converged().await).await;
+        self.world.note(format_args!("converged at {:?} with {}", self.offset(self.master).await, self.digest(self.master).await));
+    }
+
+    /// Sends requests for some virtual time, about twenty a second, and closes an open transaction.
+    async fn write(&self, client: &mut SimClient, workload: &mut Workload, time: Duration) {
+        let end = Instant::now() + time;
+        loop {
+            let next = if Instant::now() < end { Some(workload.next_request()) } else { workload.last_request() };
+            let Some(request) = next else { return };
+            let reply = client.command(&request).await.expect("the master answers");
+            if let Value::Error(error) = &reply {
+                // A value that is no integer is part of the story.
+                assert!(!error.contains("unknown command"), "{error}");
+            }
+            sleep(Duration::from_millis(self.random.below(100))).await;
+        }
+    }
+
+    async fn stop(self) {
+        for node in self.nodes.values() {
+            node.stop(Some(false)).await;
+        }
+    }
+}
+
+/// One node alone, under load, and what is on its disk after an orderly end.
+async fn single_story(world: &World) {
+    let mut cluster = Cluster::start(world, 0).await;
+    let mut workload = Workload::new(world.random(), 50);
+    let mut client = cluster.client(cluster.master).await;
+    cluster.write(&mut client, &mut workload, Duration::from_secs(20)).await;
+    // What can expire does, so that nothing does between the two looks.
+    workload.expiry = false;
+    cluster.write(&mut client, &mut workload, Duration::from_secs(21)).await;
+    assert!(client.line("SAVE").await.expect("an answer").is_ok());
+    let digest = cluster.digest(cluster.master).await;
+    let saved = world.disk(cluster.master).content("/dump.rdb");
+    assert!(saved.is_some_and(|saved| saved.starts_with(b"REDIS")));
+    world.crash(cluster.master);
+    cluster.start_node(cluster.master).await;
+    assert_eq!(cluster.digest(cluster.master).await, digest);
+    cluster.stop().await;
+}
+
+/// A slave is cut off for so long that both ends notice; writes go on; then the network heals.
+async fn partition_story(world: &World) {
+    let cluster = Cluster::start(world, 2).await;
+    let mut workload = Workload::new(world.random(), 50);
+    let mut client = cluster.client(cluster.master).await;
+    cluster.write(&mut client, &mut workload, Duration::from_secs(1)).await;
+    cluster.all_linked().await;
+    cluster.write(&mut client, &mut workload, Duration::from_secs(5)).await;
+
+    let (master, lost, other) = (cluster.master, cluster.slaves[0], cluster.slaves[1]);
+    match cluster.random.below(3) {
+        0 => world.network().partition_one_way(master, lost),
+        1 => world.network().partition_one_way(lost, master),
+        _ => world.network().partition(master, lost),
+    }
+    cluster.write(&mut client, &mut workload, REPL_TIMEOUT * 3).await;
+    cluster.until("one slave is left", REPL_TIMEOUT, async || cluster.connected_slaves().await.as_deref() == Some("1")).await;
+    cluster.until("the lost slave knows", REPL_TIMEOUT, async || cluster.link_is(lost, "down").await).await;
+    assert!(cluster.link_is(other, "up").await, "the other slave is not affected");
+
+    world.network().heal_all();
+    cluster.write(&mut client, &mut workload, Duration::from_secs(5)).await;
+    cluster.converge().await;
+    cluster.stop().await;
+}
+
+/// Links are cut at any byte, slaves stop for a while or crash, under writes that go on.
+async fn faults_story(world: &World) {
+    let mut cluster = Cluster::start(world, 2).await;
+    let mut workload = Workload::new(world.random(), 50);
+    let mut client = cluster.client(cluster.master).await;
+    for _ in 0..6 {
+        let slave = cluster.slaves[cluster.random.below(2) as usize];
+        let network = world.network();
+        match cluster.random.below(5) {
+            0 => network.cut(cluster.master, slave),
+            1 => network.cut_after(cluster.master, slave, cluster.random.below(3000)),
+            2 => network.cut_after(slave, cluster.master, cluster.random.below(200)),
+            3 => {
+                world.crash(slave);
+                cluster.write(&mut client, &mut workload, Duration::from_secs(cluster.random.below(4))).await;
+                cluster.start_node(slave).await;
+            }
+            _ => {
+                world.pause(slave);
+                cluster.write(&mut client, &mut workload, Duration::from_secs(cluster.random.below(25))).await;
+                world.resume(slave);
+            }
+        }
+        // Shorter than a retry, at times: the next fault then meets a link that is coming up.
+        let pause = Duration::from_millis(cluster.random.below(4000));
+        cluster.write(&mut client, &mut workload, pause).await;
+    }
+    cluster.converge().await;
+    cluster.stop().await;
+}
+
+/// The master is lost after all had its data; a slave is promoted, the other follows it with what it has, the old master comes back empty.
+async fn failover_story(world: &World) {
+    let mut cluster = Cluster::start(world, 2).await;
+    let mut workload = Workload::new(world.random(), 50);
+    let mut client = cluster.client(cluster.master).await;
+    cluster.write(&mut client, &mut workload, Duration::from_secs(5)).await;
+    cluster.converge().await;
+
+    let (old, new, other) = (cluster.master, cluster.slaves[0], cluster.slaves[1]);
+    world.crash(old);
+    let mut client = cluster.client(new).await;
+    assert!(client.line("REPLICAOF NO ONE").await.expect("an answer").is_ok());
+    cluster.write(&mut client, &mut workload, Duration::from_secs(2)).await;
+    let follow = format!("REPLICAOF {} {PORT}", new.ip());
+    assert!(cluster.client(other).await.line(&follow).await.expect("an answer").is_ok());
+    (cluster.master, cluster.slaves) = (new, vec![other, old]);
+    cluster.write(&mut client, &mut workload, Duration::from_secs(2)).await;
+    cluster.start_node(old).await;
+    cluster.write(&mut client, &mut workload, Duration::from_secs(2)).await;
+    cluster.converge().await;
+    let partial = client.info("stats", "sync_partial_ok").await.expect("INFO is answered");
+    assert_eq!(partial.as_deref(), Some("1"), "the other slave continues the history that it shares");
+    cluster.stop().await;
+}
+
+/// Tells the seed of a story that fails.
+struct Telling<'a>(&'a str, u64);
+
+impl Drop for Telling<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{} fails with REPLIKANT_SEED={}", self.0, self.1);
+        }
+    }
+}
+
+fn trace_of(name: &str, seed: u64, story: impl AsyncFn(&World)) -> String {
+    let _telling = Telling(name, seed);
+    let world = World::new(seed);
+    world.run(story(&world));
+    world.trace()
+}
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
+}
+
+/// Runs a story for each seed; the first is run again, here and in a process of its own.
+fn run_seeds(name: &str, story: impl AsyncFn(&World)) {
+    if let Some(seed) = number("REPLIKANT_SEED") {
+        let trace = trace_of(name, seed, &story);
+        match std::env::var("REPLIKANT_TRACE") {
+            Ok(file) => std::fs::write(file, trace).expect("the trace can be written"),
+            Err(_) => print!("{trace}"),
+        }
+        return;
+    }
+    let first = number("REPLIKANT_FIRST_SEED").unwrap_or(1);
+    let seeds = number("REPLIKANT_SEEDS").unwrap_or(SEEDS);
+    let start = std::time::Instant::now();
+    for seed in first..first + seeds {
+        trace_of(name, seed, &story);
+    }
+    println!("{name}: {seeds} seeds, {:.1} a second", seeds as f64 / start.elapsed().as_secs_f64());
+
+    let trace = trace_of(name, first, &story);
+    assert_same(&trace, &trace_of(name, first, &story), "the same process");
+    let folder = tempfile::tempdir().expect("a folder for the trace");
+    let file = folder.path().join("trace");
+    let mut replay = std::process::Command::new(std::env::current_exe().expect("this program has a path"));
+    replay.args(["--exact", name]).env("REPLIKANT_SEED", first.to_string()).env("REPLIKANT_TRACE", &file);
+    assert!(replay.output().expect("the replay runs").status.success());
+    assert_same(&trace, &std::fs::read_to_string(&file).expect("the replay has written its trace"), "another process");
+}
+
+fn assert_same(a: &str, b: &str, place: &str) {
+    let differs = a.lines().zip(b.lines()).enumerate().find(|(_, (a, b))| a != b);
+    assert!(a == b, "the same seed has another trace in {place}, first at {differs:?}");
+}
+
+#[test]
+fn a_saved_dataset_survives_a_crash() {
+    run_seeds("a_saved_dataset_survives_a_crash", single_story);
+}
+
+#[test]
+fn slaves_converge_after_a_partition() {
+    run_seeds("slaves_converge_after_a_partition", partition_story);
+}
+
+#[test]
+fn slaves_converge_after_cuts_pauses_and_crashes() {
+    run_seeds("slaves_converge_after_cuts_pauses_and_crashes", faults_story);
+}
+
+#[test]
+fn slaves_follow_a_promoted_slave() {
+    run_seeds("slaves_follow_a_promoted_slave", failover_story);
+}
