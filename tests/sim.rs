@@ -45,6 +45,8 @@ impl<'a> Cluster<'a> {
         let master = world.host("master");
         let slaves: Vec<Host> = (1..=slaves).map(|i| world.host(&format!("slave-{i}"))).collect();
         let mut cluster = Cluster { world, random: world.random(), master, slaves, nodes: BTreeMap::new() };
+        world.network().set_window([2 << 10, 16 << 10, 64 << 10][cluster.random.below(3) as usize]);
+        world.network().set_short_writes(cluster.random.below(10));
         cluster.start_node(master).await;
         for slave in cluster.slaves.clone() {
             cluster.start_node(slave).await;
@@ -56,6 +58,7 @@ impl<'a> Cluster<'a> {
         let config = config((host != self.master).then_some(self.master));
         let node = Node::new(config).env(self.world.env(host)).log(self.world.log(host));
         let handle = self.world.on(host, node.start()).await.expect("the host stands").expect("the node starts");
+        handle.ready().await;
         self.nodes.insert(host, handle);
     }
 
