@@ -1,6 +1,6 @@
 //! What tests of whole servers share: a client, daemons (ours and the real ones), a replica made by hand, a link that breaks on order,
 //! and waiting for a condition with a deadline. Used by several crates, none of which uses all of it.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 pub mod client;
 pub mod daemon;
