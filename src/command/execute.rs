@@ -61,7 +61,7 @@ fn checked(node: &mut NodeState, slot: Slot, args: Args<'_>, row: Option<usize>,
     };
     if let Err(error) = admitted {
         node.refuse(slot, Some((row, spec)), &error);
-        return Err(error);
+        return Err(if spec.name == "exec" { aborted(node, slot, error) } else { error });
     }
     let client = node.clients.at_mut(slot);
     if client.is(ClientFlags::MULTI) && !super::transaction::runs_inside_multi(spec) {
@@ -70,6 +70,13 @@ fn checked(node: &mut NodeState, slot: Slot, args: Args<'_>, row: Option<usize>,
         return Ok(());
     }
     call(node, slot, row, spec, args, first_key_hash, out)
+}
+
+/// An EXEC that is refused itself ends its transaction all the same.
+fn aborted(node: &mut NodeState, slot: Slot, error: CommandError) -> CommandError {
+    super::transaction::discard(node, slot);
+    let reason = error.0.strip_prefix("ERR ").unwrap_or(&error.0);
+    format!("EXECABORT Transaction discarded because of: {reason}").into()
 }
 
 /// The row of a request, or of its subcommand.

@@ -32,7 +32,9 @@ impl Conditions {
             } else if is("LT") {
                 conditions.lt = true;
             } else {
-                return Err(CommandError(format!("ERR Unsupported option {}", String::from_utf8_lossy(arg)).into()));
+                // Redis prints it as a C string and trims line ends.
+                let shown = arg.split(|byte| *byte == 0).next().unwrap_or_default();
+                return Err(CommandError(format!("ERR Unsupported option {}", String::from_utf8_lossy(shown).trim_end_matches(['\r', '\n'])).into()));
             }
         }
         if conditions.nx && (conditions.xx || conditions.gt || conditions.lt) {

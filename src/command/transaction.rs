@@ -167,3 +167,35 @@ impl From<CommandError> for String {
         error.0.into_owned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Bench;
+
+    #[test]
+    fn an_exec_that_is_refused_ends_the_transaction() {
+        let mut b = Bench::new();
+        b.say("multi");
+        b.say("set a 1");
+        assert_eq!(b.say("exec now"), "-EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command");
+        assert_eq!(b.say("exec"), "-ERR EXEC without MULTI");
+        assert_eq!(b.say("get a"), "$-1");
+    }
+
+    #[test]
+    fn a_transaction_is_one_unit_in_the_stream() {
+        let mut b = Bench::new();
+        b.say("set due x px 10");
+        b.pass_ms(11);
+        b.say("multi");
+        b.say("set a 1 px 5");
+        b.say("get due");
+        b.stream();
+        b.say("exec");
+        let at = b.node.now_ms + 5;
+        assert_eq!(b.stream(), ["MULTI".to_owned(), format!("SET a 1 PXAT {at}"), "DEL due".to_owned(), "EXEC".to_owned()]);
+        b.say("multi");
+        b.say("incr n");
+        assert_eq!(b.streamed("exec"), ["incr n"]);
+    }
+}
