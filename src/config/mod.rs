@@ -3,6 +3,7 @@
 
 mod access;
 mod args;
+mod check;
 mod directive;
 mod known;
 mod lists;
@@ -14,6 +15,8 @@ mod values;
 pub use access::{get, set};
 pub use args::{CommandLine, command_line};
 pub use lists::bind_address;
+#[doc(hidden)]
+pub use check::check_conf;
 pub use load::{ConfError, Loaded, load, load_text};
 pub use rewrite::rewrite;
 pub use values::{Config, EnableWhere, EvictionPolicy, LogFormat, LogLevel, OutputLimit};

@@ -180,6 +180,7 @@ pub static TABLE: &[Directive] = &[
 mod tests {
     use super::*;
     use crate::config::directive::Mode;
+    use crate::config::load_text;
 
     /// CONFIG GET * of a 7.0.15 without a conf file.
     #[rustfmt::skip]
@@ -280,6 +281,27 @@ mod tests {
             }
             assert_eq!(config, Config::default(), "{}", directive.name);
         }
+    }
+
+    #[test]
+    fn replikant_conf_names_every_directive_and_says_the_defaults() {
+        let conf = include_str!("../../conf/replikant.conf");
+        let loaded = load_text(conf.as_bytes()).unwrap();
+        assert_eq!(loaded.config, Config::default());
+        assert_eq!(loaded.warnings, Vec::<String>::new());
+        let named: Vec<_> =
+            conf.lines().filter_map(|line| find(line.trim_start_matches("# ").split(' ').next()?)).map(|directive| directive.name).collect();
+        let missing: Vec<_> = TABLE.iter().map(|directive| directive.name).filter(|name| !named.contains(name)).collect();
+        assert_eq!(missing, Vec::<&str>::new());
+    }
+
+    #[test]
+    fn the_pair_of_conf_files_loads() {
+        let master = load_text(include_bytes!("../../conf/6379.conf")).unwrap().config;
+        let replica = load_text(include_bytes!("../../conf/6380.conf")).unwrap().config;
+        assert_eq!((master.port, &master.slaveof), (6379, &None));
+        assert_eq!((replica.port, replica.slaveof), (6380, Some(("127.0.0.1".to_owned(), 6379))));
+        assert_ne!(master.dbfilename, replica.dbfilename);
     }
 
     #[test]

@@ -170,3 +170,63 @@ fn header(out: &mut Vec<u8>, kind: u8, n: i64) {
     out.extend_from_slice(digits);
     out.extend_from_slice(b"\r\n");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `write` encodes in RESP2 and in RESP3.
+    fn both(write: impl Fn(&mut Reply)) -> [String; 2] {
+        [Proto::Resp2, Proto::Resp3].map(|proto| {
+            let mut reply = Reply::new(proto);
+            write(&mut reply);
+            String::from_utf8(reply.buf).unwrap()
+        })
+    }
+
+    #[test]
+    fn types_of_resp2_are_the_same_in_both() {
+        let same = |write: fn(&mut Reply), text: &str| assert_eq!(both(write), [text, text]);
+        same(Reply::ok, "+OK\r\n");
+        same(|reply| reply.simple("PONG"), "+PONG\r\n");
+        same(|reply| reply.error("ERR a\r\nb"), "-ERR a  b\r\n");
+        same(|reply| reply.int(0), ":0\r\n");
+        same(|reply| reply.int(10), ":10\r\n");
+        same(|reply| reply.int(i64::MIN), ":-9223372036854775808\r\n");
+        same(|reply| reply.bulk(b""), "$0\r\n\r\n");
+        same(|reply| reply.bulk(b"a\r\nb"), "$4\r\na\r\nb\r\n");
+        same(|reply| reply.bulk_int(-12), "$3\r\n-12\r\n");
+        same(|reply| reply.array(0), "*0\r\n");
+        same(|reply| reply.array(123456), "*123456\r\n");
+    }
+
+    #[test]
+    fn lengths_are_written_at_every_width() {
+        for len in [0, 9, 10, 99, 100, 999, 1000, 65536] {
+            let [text, _] = both(|reply| reply.bulk(&vec![b'x'; len]));
+            assert_eq!(text, format!("${len}\r\n{}\r\n", "x".repeat(len)));
+        }
+    }
+
+    #[test]
+    fn types_of_resp3_fall_back() {
+        assert_eq!(both(Reply::null), ["$-1\r\n", "_\r\n"]);
+        assert_eq!(both(Reply::null_array), ["*-1\r\n", "_\r\n"]);
+        assert_eq!(both(|reply| reply.map(2)), ["*4\r\n", "%2\r\n"]);
+        assert_eq!(both(|reply| reply.set(2)), ["*2\r\n", "~2\r\n"]);
+        assert_eq!(both(|reply| reply.push(3)), ["*3\r\n", ">3\r\n"]);
+        assert_eq!(both(|reply| reply.bool(true)), [":1\r\n", "#t\r\n"]);
+        assert_eq!(both(|reply| reply.bool(false)), [":0\r\n", "#f\r\n"]);
+        assert_eq!(both(|reply| reply.double(1.5)), ["$3\r\n1.5\r\n", ",1.5\r\n"]);
+        assert_eq!(both(|reply| reply.double(f64::NEG_INFINITY)), ["$4\r\n-inf\r\n", ",-inf\r\n"]);
+        assert_eq!(both(|reply| reply.verbatim("txt", b"some\r\n")), ["$6\r\nsome\r\n\r\n", "=10\r\ntxt:some\r\n\r\n"]);
+        assert_eq!(both(|reply| reply.big_number("12345678901234567890")), ["$20\r\n12345678901234567890\r\n", "(12345678901234567890\r\n"]);
+    }
+
+    #[test]
+    fn commands_are_requests() {
+        let mut out = b"x".to_vec();
+        encode_command(&mut out, &[b"SET", b"key", &[0xff; 12]]);
+        assert_eq!(out, [b"x*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$12\r\n".as_slice(), &[0xff; 12], b"\r\n"].concat());
+    }
+}

@@ -51,16 +51,20 @@ pub fn add_long_double(a: &[u8], b: &[u8]) -> Option<Vec<u8>> {
     LongDouble::parse(a)?.add(LongDouble::parse(b)?).map(LongDouble::to_text)
 }
 
-/// A double as replies show it since Redis 7.2 (`fpconv_dtoa`): the shortest digits that read back the same; `inf`, `-inf`, `nan`.
+/// Integers beyond this are shown with an exponent where that is shorter (`double2ll`).
+const WHOLE_MAX: f64 = (1u64 << 62) as f64;
+
+/// A double as replies show it since Redis 7.2 (`d2string`): an integer whole, others in the shortest digits that read back the same; `inf`,
+/// `-inf`, `nan`.
 pub fn format_f64(value: f64) -> String {
     if !value.is_finite() {
         let text = if value.is_nan() { "nan" } else { "inf" };
         return if value.is_sign_negative() && !value.is_nan() { format!("-{text}") } else { text.to_owned() };
     }
-    let sign = if value.is_sign_negative() { "-" } else { "" };
-    if value == 0.0 {
-        return format!("{sign}0");
+    if value == value.trunc() && value.abs() <= WHOLE_MAX {
+        return (value as i64).to_string();
     }
+    let sign = if value.is_sign_negative() { "-" } else { "" };
     let (digits, power) = shortest_digits(value.abs());
     let count = digits.len() as i32;
     let exponent = power + count - 1;
@@ -143,7 +147,7 @@ mod tests {
     fn doubles_are_written_as_replies_show_them() {
         let cases = [
             (0.0, "0"),
-            (-0.0, "-0"),
+            (-0.0, "0"),
             (3.0, "3"),
             (-1.5, "-1.5"),
             (0.1, "0.1"),
@@ -151,7 +155,11 @@ mod tests {
             (1e20, "1e+20"),
             (123456.0, "123456"),
             (1e7, "10000000"),
-            (1e8, "1e+8"),
+            (1e8, "100000000"),
+            (859952890786666176.3, "859952890786666240"),
+            (4611686018427387904.0, "4611686018427387904"),
+            (9e18, "9e+18"),
+            (1.5e300, "1.5e+300"),
             (1.5e-7, "1.5e-7"),
             (1e-5, "0.00001"),
             (1e100, "1e+100"),

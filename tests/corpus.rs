@@ -1,0 +1,26 @@
+//! Replays the fuzzer's corpus: what it has found interesting once must hold with every build. A target is named as its folder.
+
+use std::fs;
+use std::path::Path;
+
+/// Gives every file of `fuzz/corpus/<target>` to the function that the target calls.
+fn replay(target: &str, check: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let mut paths: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    assert!(!paths.is_empty(), "{} is empty", folder.display());
+    for path in paths {
+        println!("{}", path.display());
+        check(&fs::read(&path).unwrap());
+    }
+}
+
+#[test]
+fn requests() {
+    replay("request", replikant::resp::check_requests);
+}
+
+#[test]
+fn conf() {
+    replay("conf", replikant::config::check_conf);
+}
