@@ -1,7 +1,10 @@
 //! Replays the fuzzer's corpus: what it has found interesting once must hold with every build. A target is named as its folder.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::Path;
+
+use replikant::rdb::{LoadOptions, load, verify};
 
 /// Gives every file of `fuzz/corpus/<target>` to the function that the target calls.
 fn replay(target: &str, check: fn(&[u8])) {
@@ -23,4 +26,17 @@ fn requests() {
 #[test]
 fn conf() {
     replay("conf", replikant::config::check_conf);
+}
+
+#[test]
+fn rdb() {
+    replay("rdb", |bytes| {
+        let options = LoadOptions { checksum: false, ..LoadOptions::new(16, 1) };
+        let loaded = load(bytes, &options, &mut |_| ControlFlow::Continue(()));
+        let verified = verify(bytes, &options, &mut |_| ControlFlow::Continue(()));
+        if let Ok(loaded) = loaded {
+            let summary = verified.unwrap_or_else(|error| panic!("loaded, and not verified: {error}"));
+            assert_eq!((loaded.keys_loaded, loaded.bytes), (summary.keys, summary.bytes));
+        }
+    });
 }

@@ -14,9 +14,9 @@ mod values;
 
 pub use access::{get, set};
 pub use args::{CommandLine, command_line};
-pub use lists::bind_address;
 #[doc(hidden)]
 pub use check::check_conf;
+pub use lists::bind_address;
 pub use load::{ConfError, Loaded, load, load_text};
 pub use rewrite::rewrite;
 pub use values::{Config, EnableWhere, EvictionPolicy, LogFormat, LogLevel, OutputLimit};
