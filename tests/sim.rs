@@ -137,7 +137,65 @@ impl<'a> Cluster<'a> {
                 // A value that is no integer is part of the story.
                 assert!(!error.contains("unknown command"), "{error}");
             }
-            sleep(Duration::from_millis(self.random.below(100))).await;
+            sleep(self.up_to_ms(100)).await;
+        }
+    }
+
+    /// Writes so much that a full sync takes a while.
+    async fn fill(&self, client: &mut SimClient) {
+        for batch in 0..20 {
+            let mut request = vec![b"MSET".to_vec()];
+            for key in 0..50 {
+                request.push(format!("fill:{batch}:{key}").into_bytes());
+                // Nothing that compresses.
+                request.push(self.random.hex(200).into_bytes());
+            }
+            assert!(client.command(&request).await.expect("the master answers").is_ok());
+        }
+    }
+
+    fn up_to_ms(&self, ms: u64) -> Duration {
+        Duration::from_millis(self.random.below(ms))
+    }
+
+    /// Something happens between the master and a slave, or to one of them.
+    async fn fault(&mut self, slave: Host, client: &mut SimClient, workload: &mut Workload) {
+        let (world, network, master) = (self.world, self.world.network(), self.master);
+        match self.random.below(9) {
+            0 => network.cut(master, slave),
+            1 => network.cut_after(master, slave, self.random.below(3000)),
+            2 => network.cut_after(slave, master, self.random.below(200)),
+            3 => {
+                world.crash(slave);
+                self.write(client, workload, self.up_to_ms(4000)).await;
+                self.start_node(slave).await;
+            }
+            4 => {
+                // A full sync that does not come to its end.
+                world.crash(slave);
+                self.start_node(slave).await;
+                sleep(self.up_to_ms(100)).await;
+                network.cut_after(master, slave, self.random.below(300_000));
+            }
+            5 => {
+                world.pause(slave);
+                self.write(client, workload, self.up_to_ms(25_000)).await;
+                world.resume(slave);
+            }
+            6 => {
+                world.pause(master);
+                sleep(self.up_to_ms(25_000)).await;
+                world.resume(master);
+            }
+            7 => {
+                network.partition(master, slave);
+                self.write(client, workload, self.up_to_ms(25_000)).await;
+                network.heal_all();
+            }
+            _ => {
+                let host = [master, slave][self.random.below(2) as usize];
+                world.jump_clock(host, self.random.below(120_000_000) as i64 - 60_000_000);
+            }
         }
     }
 
@@ -193,31 +251,17 @@ async fn partition_story(world: &World) {
     cluster.stop().await;
 }
 
-/// Links are cut at any byte, slaves stop for a while or crash, under writes that go on.
+/// Links are cut at any byte, nodes stop for a while or crash, clocks jump, under writes that go on.
 async fn faults_story(world: &World) {
     let mut cluster = Cluster::start(world, 2).await;
     let mut workload = Workload::new(world.random(), 50);
     let mut client = cluster.client(cluster.master).await;
-    for _ in 0..6 {
+    cluster.fill(&mut client).await;
+    for _ in 0..8 {
         let slave = cluster.slaves[cluster.random.below(2) as usize];
-        let network = world.network();
-        match cluster.random.below(5) {
-            0 => network.cut(cluster.master, slave),
-            1 => network.cut_after(cluster.master, slave, cluster.random.below(3000)),
-            2 => network.cut_after(slave, cluster.master, cluster.random.below(200)),
-            3 => {
-                world.crash(slave);
-                cluster.write(&mut client, &mut workload, Duration::from_secs(cluster.random.below(4))).await;
-                cluster.start_node(slave).await;
-            }
-            _ => {
-                world.pause(slave);
-                cluster.write(&mut client, &mut workload, Duration::from_secs(cluster.random.below(25))).await;
-                world.resume(slave);
-            }
-        }
+        cluster.fault(slave, &mut client, &mut workload).await;
         // Shorter than a retry, at times: the next fault then meets a link that is coming up.
-        let pause = Duration::from_millis(cluster.random.below(4000));
+        let pause = cluster.up_to_ms(4000);
         cluster.write(&mut client, &mut workload, pause).await;
     }
     cluster.converge().await;
