@@ -66,9 +66,9 @@ impl Index<usize> for Args<'_> {
 /// Bounds on what one request may claim.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// `proto-max-bulk-len`. Before AUTH 16384 holds where this is more.
+    /// `proto-max-bulk-len`. Before AUTH 16384 holds.
     pub bulk_bytes_max: usize,
-    /// Arguments of a request. Before AUTH 10 holds where this is more.
+    /// Arguments of a request. Before AUTH 10 holds.
     pub args_max: usize,
     /// Bytes of an inline request or of a length line without a line end: 64 KiB.
     pub line_bytes_max: usize,
@@ -310,7 +310,8 @@ fn plain_number(buf: &[u8], at: usize, kind: u8) -> Option<(u32, usize)> {
 
 /// `*n`; none or fewer than none is an empty request.
 fn check_count(count: Option<i64>, limits: &Limits) -> Result<usize, ProtocolError> {
-    let count = count.filter(|&count| count <= 0 || count as usize <= limits.args_max);
+    let valid_max = if limits.unauthenticated { limits.args_max.max(i32::MAX as usize) } else { limits.args_max };
+    let count = count.filter(|&count| count <= 0 || count as usize <= valid_max);
     let count = count.ok_or_else(|| error("invalid multibulk length"))?.max(0) as usize;
     if limits.unauthenticated && count > UNAUTHENTICATED_ARGS_MAX {
         return Err(error("unauthenticated multibulk length"));
@@ -322,7 +323,8 @@ fn check_bulk(kind: u8, len: Option<i64>, limits: &Limits) -> Result<usize, Prot
     if kind != b'$' {
         return Err(ProtocolError(format!("expected '$', got '{}'", char::from(kind))));
     }
-    let len = len.and_then(|len| usize::try_from(len).ok()).filter(|&len| len <= limits.bulk_bytes_max);
+    let valid_max = if limits.unauthenticated { limits.bulk_bytes_max.max(512 << 20) } else { limits.bulk_bytes_max };
+    let len = len.and_then(|len| usize::try_from(len).ok()).filter(|&len| len <= valid_max);
     let len = len.ok_or_else(|| error("invalid bulk length"))?;
     if limits.unauthenticated && len > UNAUTHENTICATED_BULK_BYTES_MAX {
         return Err(error("unauthenticated bulk length"));
@@ -428,7 +430,14 @@ mod tests {
 
     #[test]
     fn is_tighter_before_auth() {
-        let limits = Limits::new(512 * 1024 * 1024, true);
+        for limits in
+            [Limits::new(512 * 1024 * 1024, true), Limits { bulk_bytes_max: 16 << 10, args_max: 10, line_bytes_max: 1 << 16, unauthenticated: true }]
+        {
+            refuses_before_auth(limits);
+        }
+    }
+
+    fn refuses_before_auth(limits: Limits) {
         assert_eq!(refusal(b"*11\r\n", &limits), "unauthenticated multibulk length");
         assert_eq!(refusal(b"*10\r\n", &limits), "");
         assert_eq!(refusal(b"*2147483648\r\n", &limits), "invalid multibulk length");
@@ -465,10 +474,16 @@ mod tests {
         }
 
         #[test]
-        fn pieces_do_not_matter(parts in prop::collection::vec(wire_piece(), 0..12), mut cuts in prop::collection::vec(0..200usize, 0..20)) {
+        fn pieces_do_not_matter(
+            parts in prop::collection::vec(wire_piece(), 0..12),
+            mut cuts in prop::collection::vec(0..200usize, 0..20),
+            tight: bool,
+        ) {
             let bytes = parts.concat();
             cuts.sort_unstable();
-            let limits = Limits { bulk_bytes_max: 1000, args_max: 50, line_bytes_max: 12, unauthenticated: false };
+            // Requests that come whole take another way under wide limits.
+            let tight_limits = Limits { bulk_bytes_max: 100, args_max: 50, line_bytes_max: 12, unauthenticated: false };
+            let limits = if tight { tight_limits } else { limits() };
             let whole = read_all(&bytes, &[], &limits);
             prop_assert_eq!(&read_all(&bytes, &cuts, &limits), &whole);
             let every_byte: Vec<usize> = (0..bytes.len()).collect();
@@ -481,6 +496,7 @@ mod tests {
         prop_oneof![
             3 => Just(b"*2\r\n$3\r\nGET\r\n$1\r\nk\r\n".to_vec()),
             2 => Just(b"*1\r\n".to_vec()),
+            1 => (0..1200usize).prop_map(|len| [format!("*1\r\n${len}\r\n").as_bytes(), &vec![b'x'; len + 2]].concat()),
             2 => Just(b"$12\r\nabcdefghijkl\r\n".to_vec()),
             2 => Just(b"GET 'a b'\r\n".to_vec()),
             1 => Just(b"*0\r\n\n".to_vec()),
