@@ -44,6 +44,11 @@ fn expire(act: &mut Keyspace, ctx: &mut Context<Keyspace>, budget_ns: u64) {
 }
 
 fn tick(act: &mut Keyspace) {
+    // An actor that panics just ends: the node can't go on without it.
+    let to = act.shell.addresses();
+    if !to.master.connected() || !to.replica.connected() {
+        return act.shell.stop(Some("panic: a replication actor has ended by a bug".to_owned()));
+    }
     {
         let mut state = act.shell.state.borrow_mut();
         let state = &mut *state;
@@ -83,7 +88,10 @@ fn clients(state: &mut NodeState) {
             continue;
         }
         let limit = limits[if client.is(ClientFlags::PUBSUB) { 2 } else { 0 }];
-        if linked || limit.soft == 0 || (client.out.len() as u64) <= limit.soft {
+        if linked {
+            continue;
+        }
+        if limit.soft == 0 || (client.out.len() as u64) <= limit.soft {
             client.soft_limit_since_ms = None;
             continue;
         }

@@ -286,14 +286,10 @@ impl Handler<Stop> for Keyspace {
     type Result = ();
 
     fn handle(&mut self, _: Stop, ctx: &mut Context<Self>) {
-        self.shell.close_all();
-        let to = self.shell.addresses();
-        to.master.do_send(super::replication_master::StopAll);
-        to.replica.do_send(super::replica_client::StopAll);
         for running in self.snapshots.drain(..) {
             self.shell.state.borrow_mut().keyspace.end_snapshot(running.id);
         }
-        self.shell.notify_stopped();
+        self.shell.end_actors();
         ctx.stop();
     }
 }

@@ -233,6 +233,9 @@ impl ReplicationMaster {
 
     /// Twice a second: pings, time-outs, slaves that are too far behind, an unused backlog.
     fn tick(&mut self) {
+        if !self.shell.addresses().keyspace.connected() {
+            self.shell.stop(Some("panic: the Keyspace has ended by a bug".to_owned()));
+        }
         self.serve_waiting();
         let shell = self.shell.clone();
         let mut state = shell.state.borrow_mut();
@@ -260,21 +263,27 @@ impl ReplicationMaster {
         let limit = state.config.client_output_buffer_limit[1];
         let offset = state.stream.offset().0;
         let mut lost = Vec::new();
+        let mut soft = Vec::new();
         for (slot, client, replica) in state.clients.replicas() {
             let behind = offset - replica.sent.0.min(offset);
             // A limit below the backlog's size counts as that size: those bytes are kept anyway.
             let hard = limit.hard.max(state.config.repl_backlog_size);
-            let online = replica.state == ReplicaState::Online;
             let silent =
                 !replica.plain_sync && now_ms - replica.ack_ms > timeout_ms && matches!(replica.state, ReplicaState::Online | ReplicaState::WaitAck);
             let stalled = replica.state == ReplicaState::SendBulk && now_ms - replica.progress_ms.max(client.last_interaction_ms) > timeout_ms;
+            let over_soft = limit.soft > 0 && behind > limit.soft.max(state.config.repl_backlog_size);
+            let soft_since = over_soft.then(|| client.soft_limit_since_ms.unwrap_or(now_ms));
+            soft.push((slot, soft_since));
             if silent || stalled {
                 warn!(state.log, "Disconnecting timedout replica"; "addr" => %client.addr, "state" => replica.state.info_name());
                 lost.push(slot);
-            } else if online && limit.hard > 0 && behind > hard {
+            } else if limit.hard > 0 && behind > hard || soft_since.is_some_and(|since| now_ms - since > limit.soft_seconds as i64 * 1000) {
                 warn!(state.log, "Replica closed for overcoming of output buffer limits"; "addr" => %client.addr, "behind" => behind);
                 lost.push(slot);
             }
+        }
+        for (slot, since) in soft {
+            state.clients.at_mut(slot).soft_limit_since_ms = since;
         }
         for slot in lost {
             self.shell.close(state, slot);

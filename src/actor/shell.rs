@@ -211,7 +211,21 @@ impl Shell {
         }
         *self.failure.borrow_mut() = failure;
         self.drop_listeners();
-        self.addresses().keyspace.do_send(super::keyspace::Stop);
+        let keyspace = &self.addresses().keyspace;
+        match keyspace.connected() {
+            true => keyspace.do_send(super::keyspace::Stop),
+            // It has ended by a bug, which is why the node stops.
+            false => self.end_actors(),
+        }
+    }
+
+    /// Closes every socket and ends the other actors: the last thing that a node does.
+    pub(super) fn end_actors(&self) {
+        self.close_all();
+        let to = self.addresses();
+        to.master.do_send(super::replication_master::StopAll);
+        to.replica.do_send(super::replica_client::StopAll);
+        self.notify_stopped();
     }
 
     pub fn is_stopping(&self) -> bool {
@@ -219,7 +233,7 @@ impl Shell {
     }
 
     /// The actors have ended.
-    pub(super) fn notify_stopped(&self) {
+    fn notify_stopped(&self) {
         self.stopped.notify_one();
         self.loaded.notify_waiters();
     }
@@ -256,7 +270,7 @@ impl Shell {
     }
 
     /// Closes every socket: the node stops. What is written already is sent.
-    pub(super) fn close_all(&self) {
+    fn close_all(&self) {
         let mut state = self.state.borrow_mut();
         let slots: Vec<Slot> = state.clients.iter().map(|(slot, _)| slot).collect();
         for slot in slots {
