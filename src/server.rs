@@ -204,17 +204,31 @@ fn accept_all(shell: &Rc<Shell>, listeners: Vec<Box<dyn Listener>>) {
     }
 }
 
-/// CONFIG SET port, bind, unixsocket: opens the new sockets, and closes the old ones only if that went well.
-pub(crate) fn relisten(shell: &Rc<Shell>, state: &mut NodeState) {
-    shell.drop_listeners();
-    match listen(state) {
-        Ok(listeners) => {
-            let addrs: Vec<Addr> = listeners.iter().map(|listener| listener.local_addr()).collect();
-            state.tcp_port = first_port(&addrs);
-            accept_all(shell, listeners);
+/// CONFIG SET port, bind: the old sockets go, then the new ones come; they may be on the same port. CONFIG SET has tried the addresses; if they
+/// fail all the same, the node tries again until it can be reached.
+pub(crate) fn relisten(shell: &Rc<Shell>) {
+    let shell = shell.clone();
+    actix_rt::spawn(async move {
+        // A socket is closed only when its task has gone.
+        for listener in shell.take_listeners() {
+            listener.abort();
+            let _ = listener.await;
         }
-        Err(error) => error!(state.log, "Failed to listen"; "error" => %error),
-    }
+        while !shell.is_stopping() && !shell.is_listening() {
+            let opened = listen(&shell.state.borrow());
+            match opened {
+                Ok(listeners) => {
+                    let addrs: Vec<Addr> = listeners.iter().map(|listener| listener.local_addr()).collect();
+                    shell.state.borrow_mut().tcp_port = first_port(&addrs);
+                    accept_all(&shell, listeners);
+                }
+                Err(error) => {
+                    error!(shell.state.borrow().log, "Failed to listen, trying again"; "error" => %error);
+                    actix_rt::time::sleep(ACCEPT_RETRY).await;
+                }
+            }
+        }
+    });
 }
 
 /// Loads the dump file on another thread, aside; clients are told LOADING until it is in place.

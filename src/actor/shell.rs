@@ -264,9 +264,15 @@ impl Shell {
     }
 
     pub(crate) fn drop_listeners(&self) {
-        for listener in self.listeners.borrow_mut().drain(..) {
-            listener.abort();
-        }
+        self.take_listeners().iter().for_each(|listener| listener.abort());
+    }
+
+    pub(crate) fn take_listeners(&self) -> Vec<actix_rt::task::JoinHandle<()>> {
+        self.listeners.take()
+    }
+
+    pub(crate) fn is_listening(&self) -> bool {
+        !self.listeners.borrow().is_empty()
     }
 
     /// Closes every socket: the node stops. What is written already is sent.

@@ -43,6 +43,7 @@ fn set(ctx: &mut Ctx<'_>) -> CmdResult {
     let old_dir = node.config.dir.clone();
     let (env, old_port) = (node.env.clone(), node.tcp_port);
     let mut check = |name: &'static str, new: &Config| match name {
+        "dir" if new.dir.as_os_str().is_empty() => Err("No such file or directory".to_owned()),
         "dir" => check_dir(&*env.disk, &old_dir.join(&new.dir)),
         "bind" if !can_listen(&env, new, old_port) => Err("Failed to bind to specified addresses.".to_owned()),
         "port" if !can_listen(&env, new, old_port) => Err("Unable to listen on this port. Check server logs.".to_owned()),
@@ -254,7 +255,7 @@ mod tests {
             |name: &str| String::from_utf8(node.run(slot, &[b"CONFIG", b"SET", b"dir", dir.path().join(name).to_str().unwrap().as_bytes()])).unwrap();
         assert_eq!(ask("nosuch"), "-ERR CONFIG SET failed (possibly related to argument 'dir') - No such file or directory\r\n");
         assert_eq!(ask("file"), "-ERR CONFIG SET failed (possibly related to argument 'dir') - Not a directory\r\n");
-        assert_eq!(ask(""), "+OK\r\n");
+        assert_eq!(ask("."), "+OK\r\n");
     }
 
     #[test]

@@ -8,9 +8,9 @@ use slog::{error, warn};
 use super::help::{help, unknown_or_arity};
 use super::{Client, ClientFlags, CmdResult, CommandError, Ctx, Flags, NodeState, Spec};
 use crate::config::EnableWhere;
-use crate::keyspace::{DbIndex, Entry, Record, RecordValue, SetExpire, StrRef, UnixMs, ValueRef, digest};
+use crate::keyspace::{DbIndex, Entry, Record, RecordValue, SetExpire, StrRef, UnixMs, ValueRef, digest, lru_clock};
 use crate::persistence::load_file;
-use crate::rdb::{LoadOptions, Writer, WriterOptions};
+use crate::rdb::{Access, LoadOptions, Writer, WriterOptions};
 use crate::replication::ReplId;
 use crate::resp::{Proto, Reply};
 use crate::types::number::{parse_f64, parse_i64};
@@ -107,7 +107,7 @@ fn serialized_len(entry: &Entry) -> u64 {
 
 fn object(ctx: &mut Ctx<'_>) -> CmdResult {
     let key = ctx.hashed(ctx.args.at(2));
-    let clock = crate::keyspace::lru_clock(ctx.now());
+    let clock = lru_clock(ctx.now());
     let Some(entry) = ctx.node.keyspace.db(ctx.db).get(key) else { return Err(CommandError::NO_KEY) };
     let text = format!(
         "Value at:{entry:p} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
@@ -189,6 +189,7 @@ fn reload(ctx: &mut Ctx<'_>) -> CmdResult {
     let path = node.config.dir.join(&node.config.dbfilename);
     let mut options = LoadOptions::new(node.keyspace.databases(), node.keyspace.hash_seed());
     options.checksum = node.config.rdbchecksum;
+    options.access = Access::Lru { clock: lru_clock(UnixMs(node.now_ms)) };
     options.drop_expired_at = matches!(node.role, crate::replication::Role::Master).then_some(UnixMs(node.now_ms));
     match load_file(&*node.env.disk, &path, &options, &mut |_| ControlFlow::Continue(())) {
         Ok(Some(loaded)) => node.keyspace.replace(loaded.keyspace),

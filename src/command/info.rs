@@ -9,7 +9,7 @@ use std::path::Path;
 use super::client_list::client_memory;
 use super::stats::CommandStats;
 use super::{Acl, ClientFlags, CmdResult, Ctx, Flags, NodeState, Spec};
-use crate::keyspace::DbIndex;
+use crate::keyspace::{DbIndex, UnixMs, lru_clock};
 
 /// Writes one section, its title included.
 type Section = fn(&mut NodeState, &mut String);
@@ -21,7 +21,6 @@ const SECTIONS: &[(&str, bool, Section)] = &[
     ("memory", true, memory),
     ("persistence", true, persistence),
     ("stats", true, stats),
-    ("replication", true, |node, out| super::role_info::info(node, out)),
     ("replication", true, replication),
     ("cpu", true, cpu),
     ("modules", true, modules),
@@ -109,8 +108,7 @@ fn server(node: &mut NodeState, out: &mut String) {
     field(out, "uptime_in_days", uptime_seconds / 86_400);
     field(out, "hz", node.config.hz);
     field(out, "configured_hz", node.config.hz);
-    // 24 bits of seconds, the clock of OBJECT IDLETIME.
-    field(out, "lru_clock", (node.now_ms / 1000) & 0xFF_FFFF);
+    field(out, "lru_clock", lru_clock(UnixMs(node.now_ms)));
     field(out, "executable", &node.executable);
     field(out, "config_file", node.config_file.as_deref().unwrap_or(Path::new("")).display());
     field(out, "io_threads_active", 0);
