@@ -8,6 +8,7 @@ mod chain;
 mod command_table;
 mod config_cli;
 mod cuts;
+mod differential;
 mod network_limits;
 mod persistence;
 mod real_peers;
