@@ -14,6 +14,9 @@ use tokio::time::{Instant, sleep};
 
 const PORT: u16 = 6379;
 const SEEDS: u64 = 10;
+/// So much that nothing has to be sent anew, and so little that much has.
+const BACKLOG_BYTES: u64 = 1 << 20;
+const SMALL_BACKLOG_BYTES: u64 = 16 << 10;
 const REPL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A master, slaves of it, and a host for clients.
@@ -22,10 +25,11 @@ struct Cluster<'a> {
     random: SeededRandom,
     master: Host,
     slaves: Vec<Host>,
+    backlog_bytes: u64,
     nodes: BTreeMap<Host, NodeHandle>,
 }
 
-fn config(master: Option<Host>) -> Config {
+fn config(master: Option<Host>, backlog_bytes: u64) -> Config {
     Config {
         bind: vec!["0.0.0.0".to_owned()],
         port: PORT,
@@ -36,15 +40,16 @@ fn config(master: Option<Host>) -> Config {
         repl_timeout: REPL_TIMEOUT.as_secs(),
         repl_ping_replica_period: 2,
         repl_diskless_sync_delay: 0,
+        repl_backlog_size: backlog_bytes,
         ..Config::default()
     }
 }
 
 impl<'a> Cluster<'a> {
-    async fn start(world: &'a World, slaves: usize) -> Self {
+    async fn start(world: &'a World, slaves: usize, backlog_bytes: u64) -> Self {
         let master = world.host("master");
         let slaves: Vec<Host> = (1..=slaves).map(|i| world.host(&format!("slave-{i}"))).collect();
-        let mut cluster = Cluster { world, random: world.random(), master, slaves, nodes: BTreeMap::new() };
+        let mut cluster = Cluster { world, random: world.random(), master, slaves, backlog_bytes, nodes: BTreeMap::new() };
         world.network().set_window([2 << 10, 16 << 10, 64 << 10][cluster.random.below(3) as usize]);
         world.network().set_short_writes(cluster.random.below(10));
         cluster.start_node(master).await;
@@ -55,7 +60,7 @@ impl<'a> Cluster<'a> {
     }
 
     async fn start_node(&mut self, host: Host) {
-        let config = config((host != self.master).then_some(self.master));
+        let config = config((host != self.master).then_some(self.master), self.backlog_bytes);
         let node = Node::new(config).env(self.world.env(host)).log(self.world.log(host));
         let handle = self.world.on(host, node.start()).await.expect("the host stands").expect("the node starts");
         handle.ready().await;
@@ -208,7 +213,7 @@ impl<'a> Cluster<'a> {
 
 /// One node alone, under load, and what is on its disk after an orderly end.
 async fn single_story(world: &World) {
-    let mut cluster = Cluster::start(world, 0).await;
+    let mut cluster = Cluster::start(world, 0, BACKLOG_BYTES).await;
     let mut workload = Workload::new(world.random(), 50);
     let mut client = cluster.client(cluster.master).await;
     cluster.write(&mut client, &mut workload, Duration::from_secs(20)).await;
@@ -227,7 +232,7 @@ async fn single_story(world: &World) {
 
 /// A slave is cut off for so long that both ends notice; writes go on; then the network heals.
 async fn partition_story(world: &World) {
-    let cluster = Cluster::start(world, 2).await;
+    let cluster = Cluster::start(world, 2, BACKLOG_BYTES).await;
     let mut workload = Workload::new(world.random(), 50);
     let mut client = cluster.client(cluster.master).await;
     cluster.write(&mut client, &mut workload, Duration::from_secs(1)).await;
@@ -253,7 +258,8 @@ async fn partition_story(world: &World) {
 
 /// Links are cut at any byte, nodes stop for a while or crash, clocks jump, under writes that go on.
 async fn faults_story(world: &World) {
-    let mut cluster = Cluster::start(world, 2).await;
+    let backlog_bytes = [SMALL_BACKLOG_BYTES, BACKLOG_BYTES][(world.seed() % 2) as usize];
+    let mut cluster = Cluster::start(world, 2, backlog_bytes).await;
     let mut workload = Workload::new(world.random(), 50);
     let mut client = cluster.client(cluster.master).await;
     cluster.fill(&mut client).await;
@@ -270,7 +276,7 @@ async fn faults_story(world: &World) {
 
 /// The master is lost after all had its data; a slave is promoted, the other follows it with what it has, the old master comes back empty.
 async fn failover_story(world: &World) {
-    let mut cluster = Cluster::start(world, 2).await;
+    let mut cluster = Cluster::start(world, 2, BACKLOG_BYTES).await;
     let mut workload = Workload::new(world.random(), 50);
     let mut client = cluster.client(cluster.master).await;
     cluster.write(&mut client, &mut workload, Duration::from_secs(5)).await;
@@ -290,6 +296,30 @@ async fn failover_story(world: &World) {
     cluster.converge().await;
     let partial = client.info("stats", "sync_partial_ok").await.expect("INFO is answered");
     assert_eq!(partial.as_deref(), Some("1"), "the other slave continues the history that it shares");
+    cluster.stop().await;
+}
+
+/// Slaves of slaves: each follows any node before it, and changes its mind, while links between them are cut.
+async fn chain_story(world: &World) {
+    let backlog_bytes = [SMALL_BACKLOG_BYTES, BACKLOG_BYTES][(world.seed() % 2) as usize];
+    let cluster = Cluster::start(world, 3, backlog_bytes).await;
+    let mut workload = Workload::new(world.random(), 50);
+    let mut client = cluster.client(cluster.master).await;
+    let nodes: Vec<Host> = std::iter::once(cluster.master).chain(cluster.slaves.iter().copied()).collect();
+    for _ in 0..12 {
+        let at = 1 + cluster.random.below(3) as usize;
+        let above = nodes[cluster.random.below(at as u64) as usize];
+        if cluster.random.below(3) == 0 {
+            world.network().cut_after(above, nodes[at], cluster.random.below(2000));
+        } else {
+            let follow = format!("REPLICAOF {} {PORT}", above.ip());
+            let reply = cluster.client(nodes[at]).await.line(&follow).await.expect("an answer");
+            assert!(reply.text().starts_with("OK"), "{reply}");
+        }
+        let pause = cluster.up_to_ms(4000);
+        cluster.write(&mut client, &mut workload, pause).await;
+    }
+    cluster.converge().await;
     cluster.stop().await;
 }
 
@@ -366,4 +396,9 @@ fn slaves_converge_after_cuts_pauses_and_crashes() {
 #[test]
 fn slaves_follow_a_promoted_slave() {
     run_seeds("slaves_follow_a_promoted_slave", failover_story);
+}
+
+#[test]
+fn slaves_of_slaves_converge() {
+    run_seeds("slaves_of_slaves_converge", chain_story);
 }
