@@ -356,12 +356,14 @@ impl Attempt {
         for db in 0..state.keyspace.databases() {
             state.touch_all_watchers(crate::keyspace::DbIndex(db));
         }
+        // A slave that relays its master's stream does not say SELECT anew after a cut: its snapshot tells what is selected.
+        let selected = loaded.aux.repl_stream_db.and_then(|db| u32::try_from(db).ok()).filter(|db| *db < loaded.keyspace.databases());
         state.keyspace.replace(loaded.keyspace);
         state.stream.adopt(replid, offset);
         let link = link_of(state)?;
         link.history_broken = history.is_none();
         link.cached = history;
-        link.stream_db = None;
+        link.stream_db = selected.map(crate::keyspace::DbIndex);
         // Our slaves have another history than this node has now.
         state.requests.push(Request::DropReplicas);
         Ok(())

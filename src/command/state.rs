@@ -191,7 +191,10 @@ impl NodeState {
         if self.stream.is_active() {
             let db = match &self.role {
                 Role::Master => self.stream.selected(),
-                Role::Replica(_) => self.clients.iter().find(|(_, client)| client.is(super::ClientFlags::MASTER)).map(|(_, client)| client.db),
+                Role::Replica(link) => {
+                    let master = self.clients.iter().find(|(_, client)| client.is(super::ClientFlags::MASTER));
+                    master.map_or(link.stream_db, |(_, client)| Some(client.db))
+                }
             };
             // Without a selected database the stream can't be continued from this file: the next write says SELECT.
             aux.repl_stream_db = Some(db.map_or(-1, |db| i64::from(db.0)));
