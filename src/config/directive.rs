@@ -191,6 +191,13 @@ pub fn quoted(text: &str) -> String {
     out.into_iter().map(char::from).collect()
 }
 
+/// Words as a conf line says them: in quotes where they would not come back otherwise.
+pub fn joined<T: AsRef<str>>(words: &[T]) -> String {
+    let plain = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'' | b'\\'));
+    let words = words.iter().map(AsRef::as_ref).map(|word| if plain(word) { word.to_owned() } else { quoted(word) });
+    words.collect::<Vec<_>>().join(" ")
+}
+
 fn yes_or_no(value: bool) -> &'static str {
     if value { "yes" } else { "no" }
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::directive::{Mode, format_memory, parse_memory, quoted};
+use super::directive::{Mode, format_memory, joined, parse_memory, quoted};
 use super::values::{Config, OutputLimit};
 use crate::types::number::parse_i64;
 
@@ -13,7 +13,7 @@ pub fn bind(config: &Config) -> String {
 }
 
 pub fn bind_lines(config: &Config) -> Vec<String> {
-    vec![if config.bind.is_empty() { quoted("") } else { bind(config) }]
+    vec![if config.bind.is_empty() { quoted("") } else { joined(&config.bind) }]
 }
 
 /// The address that a word of `bind` means, and whether it may be missing on this machine (`-` before it). `None`: it is no address.
@@ -64,7 +64,7 @@ pub fn replicaof(config: &Config) -> String {
 }
 
 pub fn replicaof_lines(config: &Config) -> Vec<String> {
-    config.slaveof.as_ref().map(|(host, port)| format!("{host} {port}")).into_iter().collect()
+    config.slaveof.as_ref().map(|(host, port)| format!("{} {port}", joined(&[host]))).into_iter().collect()
 }
 
 pub fn set_replicaof(config: &mut Config, words: &[&str], _: Mode) -> Result<(), String> {
@@ -114,7 +114,7 @@ pub fn rename_command(config: &Config) -> String {
 }
 
 pub fn rename_command_lines(config: &Config) -> Vec<String> {
-    config.rename_command.iter().map(|(from, to)| format!("{from} {}", quoted(to))).collect()
+    config.rename_command.iter().map(|(from, to)| joined(&[from, to])).collect()
 }
 
 /// Whether there is such a command is for the owner of the commands to say.

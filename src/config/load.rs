@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::Config;
-use super::directive::Mode;
+use super::directive::{Mode, joined};
 use super::known::{Known, known};
 use super::table;
 use crate::env::Disk;
@@ -125,9 +125,7 @@ impl<'a> Loader<'a> {
             Known::Missing => self.loaded.warnings.push(format!("The directive '{name}' is not available yet: '{}' has no effect", args.join(" "))),
             Known::Default => {}
         }
-        let value = args.iter().map(|arg| if needs_quotes(arg) { super::directive::quoted(arg) } else { arg.clone() });
-        let value = value.collect::<Vec<_>>().join(" ");
-        self.loaded.config.kept.insert(name, value);
+        self.loaded.config.kept.insert(name, joined(args));
         Ok(())
     }
 
@@ -167,10 +165,6 @@ pub(super) fn words(line: &[u8]) -> Result<Option<(String, Vec<String>)>, String
 
 pub(super) fn trim(line: &[u8]) -> &[u8] {
     line.trim_ascii()
-}
-
-fn needs_quotes(word: &str) -> bool {
-    word.is_empty() || !word.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\'' | b'\\'))
 }
 
 /// The files that a pattern of the shell names, sorted; a path without a pattern stands for itself, even if it is not there.
