@@ -82,12 +82,16 @@ fn bgsave(ctx: &mut Ctx<'_>) -> CmdResult {
         _ => return Err(CommandError::SYNTAX),
     }
     let node = &mut *ctx.node;
-    if node.save.bgsave_started_ms.is_some() || node.requests.contains(&Request::BackgroundSave) {
+    let in_exec = node.effects.depth > 1;
+    let requested = node.requests.contains(&Request::BackgroundSave);
+    if node.save.bgsave_started_ms.is_some() || (requested && !in_exec) {
         return Err("ERR Background save already in progress".into());
     }
-    node.requests.push(Request::BackgroundSave);
+    if !requested {
+        node.requests.push(Request::BackgroundSave);
+    }
     // Inside EXEC Redis only schedules it. Here a save always begins when the turn ends, so just the words differ.
-    ctx.out.simple(if node.effects.depth > 1 { "Background saving scheduled" } else { "Background saving started" });
+    ctx.out.simple(if in_exec { "Background saving scheduled" } else { "Background saving started" });
     Ok(())
 }
 
@@ -213,5 +217,15 @@ mod tests {
         node.save.bgsave_started_ms = Some(1);
         assert_eq!(node.run(slot, &[b"BGSAVE"]), b"-ERR Background save already in progress\r\n");
         assert!(node.requests.is_empty());
+    }
+
+    #[test]
+    fn inside_exec_a_background_save_is_scheduled_once() {
+        let (mut node, slot) = NodeState::for_tests();
+        node.run(slot, &[b"MULTI"]);
+        node.run(slot, &[b"BGSAVE"]);
+        node.run(slot, &[b"BGSAVE"]);
+        assert_eq!(node.run(slot, &[b"EXEC"]), b"*2\r\n+Background saving scheduled\r\n+Background saving scheduled\r\n");
+        assert_eq!(node.requests, [Request::BackgroundSave]);
     }
 }
