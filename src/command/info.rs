@@ -185,8 +185,9 @@ fn persistence(node: &mut NodeState, out: &mut String) {
     let loading = node.loading.as_ref();
     field(out, "loading", u8::from(loading.is_some_and(|loading| !loading.is_async)));
     field(out, "async_loading", u8::from(loading.is_some_and(|loading| loading.is_async)));
-    field(out, "current_save_keys_processed", save.keys_done);
-    field(out, "current_save_keys_total", save.keys_total);
+    let (keys_done, keys_total) = if save.bgsave_started_ms.is_some() { (save.keys_done, save.keys_total) } else { (0, 0) };
+    field(out, "current_save_keys_processed", keys_done);
+    field(out, "current_save_keys_total", keys_total);
     field(out, "rdb_changes_since_last_save", node.dirty.saturating_sub(save.dirty_at_last_save));
     field(out, "rdb_bgsave_in_progress", u8::from(save.bgsave_started_ms.is_some()));
     field(out, "rdb_last_save_time", save.last_save_unix);
