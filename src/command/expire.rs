@@ -208,7 +208,9 @@ pub(super) const ROWS: &[Spec] = &[
 #[cfg(test)]
 mod tests {
     use super::super::testing::Bench;
+    use super::super::{CycleKind, active_expire_cycle};
     use crate::keyspace::{DbIndex, Key};
+    use crate::replication::{MasterLink, Role};
 
     #[test]
     fn conditions_look_at_the_old_moment() {
@@ -280,6 +282,31 @@ mod tests {
         assert_eq!(b.say("incr a"), ":2");
         b.node.applying_stream = false;
         assert_eq!(b.say("exists a"), ":0");
+    }
+
+    #[test]
+    fn a_slave_hides_what_is_over_and_leaves_it_to_its_master() {
+        let mut b = Bench::new();
+        b.say("set a 1 px 10");
+        b.pass_ms(11);
+        b.stream();
+        b.node.role = Role::Replica(Box::new(MasterLink::new("master".to_owned(), 6379, b.node.now_ms)));
+        for (line, reply) in [("get a", "$-1"), ("exists a", ":0"), ("ttl a", ":-2"), ("type a", "+none"), ("scan 0", "*2 $1 0 *0"), ("dbsize", ":1")]
+        {
+            assert_eq!(b.say(line), reply, "{line}");
+        }
+        // It can find no other, and says so as Redis does.
+        assert_eq!(b.say("randomkey"), "$1 a");
+        assert!(!active_expire_cycle(&mut b.node, CycleKind::Slow, 1_000_000_000));
+        assert_eq!(b.say("dbsize"), ":1");
+        // Who may write to it starts from nothing.
+        b.node.config.replica_read_only = false;
+        assert_eq!(b.say("incr a"), ":1");
+        assert_eq!(b.say("pttl a"), ":-1");
+        // The past is set as it is.
+        assert_eq!(b.say("expire a -1"), ":1");
+        assert_eq!(b.say("dbsize"), ":1");
+        assert_eq!(b.stream(), [""; 0]);
     }
 
     #[test]

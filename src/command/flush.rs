@@ -25,6 +25,18 @@ impl NodeState {
         self.signal_db(db, &[db]);
         self.dirty += self.keyspace.flush(db);
     }
+
+    /// Redis saves after FLUSHALL if it has save points, or a restart would bring the old data back. A save that runs already has the old data:
+    /// another follows it.
+    fn save_emptiness(&mut self) {
+        if self.config.save.is_empty() {
+            return;
+        }
+        match self.save.bgsave_started_ms {
+            Some(_) => self.save.scheduled = true,
+            None => self.requests.push(Request::BackgroundSave),
+        }
+    }
 }
 
 /// SYNC and ASYNC are read for their syntax: what is flushed is always freed on another thread, in constant time here.
@@ -57,10 +69,7 @@ fn flushall(ctx: &mut Ctx<'_>) -> CmdResult {
     for db in 0..ctx.node.keyspace.databases() {
         ctx.node.flush_db(DbIndex(db));
     }
-    // Redis saves the empty dataset at once, or a restart would bring the old one back.
-    if !ctx.node.config.save.is_empty() {
-        ctx.node.requests.push(Request::BackgroundSave);
-    }
+    ctx.node.save_emptiness();
     propagate_request(ctx);
     ctx.out.ok();
     Ok(())
@@ -126,6 +135,22 @@ mod tests {
         b.say("flushall");
         assert_eq!(b.node.dirty, dirty + 2);
         assert_eq!(b.say("dbsize"), ":0");
+    }
+
+    #[test]
+    fn the_empty_dataset_is_saved_where_there_are_save_points() {
+        let mut b = Bench::new();
+        b.node.config.save.clear();
+        b.say("flushall");
+        assert!(b.node.requests.is_empty());
+        b.node.config.save.push((3600, 1));
+        b.say("flushdb");
+        assert!(b.node.requests.is_empty());
+        b.say("flushall");
+        assert_eq!(b.node.requests, [Request::BackgroundSave]);
+        b.node.save.bgsave_started_ms = Some(1);
+        b.say("flushall");
+        assert!(b.node.save.scheduled && b.node.requests.len() == 1);
     }
 
     #[test]
