@@ -159,6 +159,11 @@ impl<'a> Cluster<'a> {
         }
     }
 
+    async fn follow(&self, host: Host, master: Host) {
+        let reply = self.client(host).await.line(&format!("REPLICAOF {} {PORT}", master.ip())).await.expect("an answer");
+        assert!(reply.text().starts_with("OK"), "{reply}");
+    }
+
     fn up_to_ms(&self, ms: u64) -> Duration {
         Duration::from_millis(self.random.below(ms))
     }
@@ -287,8 +292,7 @@ async fn failover_story(world: &World) {
     let mut client = cluster.client(new).await;
     assert!(client.line("REPLICAOF NO ONE").await.expect("an answer").is_ok());
     cluster.write(&mut client, &mut workload, Duration::from_secs(2)).await;
-    let follow = format!("REPLICAOF {} {PORT}", new.ip());
-    assert!(cluster.client(other).await.line(&follow).await.expect("an answer").is_ok());
+    cluster.follow(other, new).await;
     (cluster.master, cluster.slaves) = (new, vec![other, old]);
     cluster.write(&mut client, &mut workload, Duration::from_secs(2)).await;
     cluster.start_node(old).await;
@@ -296,6 +300,34 @@ async fn failover_story(world: &World) {
     cluster.converge().await;
     let partial = client.info("stats", "sync_partial_ok").await.expect("INFO is answered");
     assert_eq!(partial.as_deref(), Some("1"), "the other slave continues the history that it shares");
+    cluster.stop().await;
+}
+
+/// Two masters for a while: a slave is promoted behind a partition, both sides take writes, and the old master then follows the new one.
+async fn split_story(world: &World) {
+    let mut cluster = Cluster::start(world, 2, BACKLOG_BYTES).await;
+    let mut workload = Workload::new(world.random(), 50);
+    let mut client = cluster.client(cluster.master).await;
+    cluster.write(&mut client, &mut workload, Duration::from_secs(3)).await;
+    cluster.all_linked().await;
+
+    let (old, new, other) = (cluster.master, cluster.slaves[0], cluster.slaves[1]);
+    world.network().partition(old, new);
+    world.network().partition(old, other);
+    let lost = cluster.up_to_ms(15_000);
+    cluster.write(&mut client, &mut workload, lost).await;
+    let mut new_client = cluster.client(new).await;
+    assert!(new_client.line("REPLICAOF NO ONE").await.expect("an answer").is_ok());
+    cluster.follow(other, new).await;
+    let kept = cluster.up_to_ms(15_000);
+    cluster.write(&mut new_client, &mut workload, kept).await;
+    world.network().heal_all();
+    let late = cluster.up_to_ms(3000);
+    cluster.write(&mut new_client, &mut workload, late).await;
+    cluster.follow(old, new).await;
+    (cluster.master, cluster.slaves) = (new, vec![other, old]);
+    cluster.write(&mut new_client, &mut workload, Duration::from_secs(2)).await;
+    cluster.converge().await;
     cluster.stop().await;
 }
 
@@ -312,9 +344,7 @@ async fn chain_story(world: &World) {
         if cluster.random.below(3) == 0 {
             world.network().cut_after(above, nodes[at], cluster.random.below(2000));
         } else {
-            let follow = format!("REPLICAOF {} {PORT}", above.ip());
-            let reply = cluster.client(nodes[at]).await.line(&follow).await.expect("an answer");
-            assert!(reply.text().starts_with("OK"), "{reply}");
+            cluster.follow(nodes[at], above).await;
         }
         let pause = cluster.up_to_ms(4000);
         cluster.write(&mut client, &mut workload, pause).await;
@@ -401,4 +431,9 @@ fn slaves_follow_a_promoted_slave() {
 #[test]
 fn slaves_of_slaves_converge() {
     run_seeds("slaves_of_slaves_converge", chain_story);
+}
+
+#[test]
+fn a_split_history_is_mended() {
+    run_seeds("a_split_history_is_mended", split_story);
 }
