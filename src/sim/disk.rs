@@ -58,6 +58,8 @@ struct State {
     durable: BTreeMap<PathBuf, Entry>,
     capacity: Option<u64>,
     failing_syncs: u32,
+    /// Changes that still succeed, if the disk is dying.
+    changes_left: Option<u64>,
     /// Counts crashes: a file opened before one is dead.
     boot: u64,
 }
@@ -69,7 +71,7 @@ pub struct SimDisk(Arc<Mutex<State>>);
 impl Default for SimDisk {
     fn default() -> Self {
         let root = BTreeMap::from([(PathBuf::from("/"), Entry::Dir)]);
-        SimDisk(Arc::new(Mutex::new(State { live: root.clone(), durable: root, capacity: None, failing_syncs: 0, boot: 0 })))
+        SimDisk(Arc::new(Mutex::new(State { live: root.clone(), durable: root, capacity: None, failing_syncs: 0, changes_left: None, boot: 0 })))
     }
 }
 
@@ -121,6 +123,18 @@ impl State {
         entries.iter().filter(move |(path, _)| path.as_path() != dir && path.parent() == Some(dir))
     }
 
+    /// Called before each change of a file or directory.
+    fn change(&mut self) -> io::Result<()> {
+        match &mut self.changes_left {
+            None => Ok(()),
+            Some(0) => Err(io::Error::other("the simulated disk has died")),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+        }
+    }
+
     fn used(&self) -> u64 {
         let sizes = self.live.values().map(|entry| match entry {
             Entry::File(file) => lock(file).data.len() as u64,
@@ -139,6 +153,11 @@ impl SimDisk {
     /// The next `n` file or directory syncs fail.
     pub fn fail_syncs(&self, n: u32) {
         lock(&self.0).failing_syncs = n;
+    }
+
+    /// After `n` more changes (creations, writes, syncs, renames, removals) all fail, until the host crashes: a crash at any one of them.
+    pub fn die_after(&self, n: u64) {
+        lock(&self.0).changes_left = Some(n);
     }
 
     /// A file's content now, for tests.
@@ -162,6 +181,7 @@ impl SimDisk {
     pub(super) fn crash(&self) {
         let mut state = lock(&self.0);
         state.boot += 1;
+        state.changes_left = None;
         state.live = state.durable.clone();
         for entry in state.live.values() {
             if let Entry::File(file) = entry {
@@ -175,6 +195,7 @@ impl SimDisk {
     }
 
     fn try_sync(state: &mut State) -> io::Result<()> {
+        state.change()?;
         if state.failing_syncs > 0 {
             state.failing_syncs -= 1;
             return Err(io::Error::other("the simulated disk failed to sync"));
@@ -188,6 +209,7 @@ impl Disk for SimDisk {
         let path = absolute(path);
         let mut state = lock(&self.0);
         state.need_dir(&parent(&path))?;
+        state.change()?;
         let file = match state.need_file(&path) {
             Ok(file) => {
                 lock(&file).truncate();
@@ -225,6 +247,7 @@ impl Disk for SimDisk {
         if let Some(Entry::Dir) = state.live.get(&to) {
             return Err(error(io::ErrorKind::IsADirectory, &to));
         }
+        state.change()?;
         state.live.remove(&from);
         state.live.insert(to, Entry::File(file));
         Ok(())
@@ -234,6 +257,7 @@ impl Disk for SimDisk {
         let path = absolute(path);
         let mut state = lock(&self.0);
         state.need_file(&path)?;
+        state.change()?;
         state.live.remove(&path);
         Ok(())
     }
@@ -312,7 +336,8 @@ impl Write for SimFile {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "the file is open for reading"));
         }
         let room = {
-            let state = self.disk()?;
+            let mut state = self.disk()?;
+            state.change()?;
             state.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(state.used()))
         };
         if room == 0 && !buf.is_empty() {
@@ -446,5 +471,18 @@ mod tests {
         disk.fail_syncs(1);
         assert!(file.sync().is_err());
         file.sync().unwrap();
+    }
+
+    #[test]
+    fn a_dying_disk_keeps_what_came_before() {
+        let disk = SimDisk::default();
+        disk.put("/f", b"old").unwrap();
+        disk.die_after(3);
+        write(&disk, "/temp", b"new", true);
+        assert!(disk.rename(Path::new("/temp"), Path::new("/f")).is_err());
+        assert!(disk.remove(Path::new("/f")).is_err() && disk.sync_dir(Path::new("/")).is_err());
+        disk.crash();
+        assert_eq!(disk.content("/f").unwrap(), b"old");
+        disk.remove(Path::new("/f")).unwrap();
     }
 }
