@@ -147,6 +147,7 @@ fn write_synced(disk: &dyn Disk, path: &Path, text: &[u8]) -> io::Result<()> {
 fn resetstat(ctx: &mut Ctx<'_>) -> CmdResult {
     let node = &mut *ctx.node;
     node.commands.reset_stats();
+    node.expire_cycle.reset_stats();
     let Stats { longest_turn_ever_ns, peak_memory, .. } = node.stats;
     node.stats = Stats { longest_turn_ever_ns, peak_memory, ..Stats::default() };
     ctx.out.ok();

@@ -30,6 +30,13 @@ pub struct ExpireCycle {
     due: Vec<Vec<u8>>,
 }
 
+impl ExpireCycle {
+    /// CONFIG RESETSTAT.
+    pub fn reset_stats(&mut self) {
+        (self.stale_percent, self.time_cap_reached, self.spent_ns) = (0.0, 0, 0);
+    }
+}
+
 /// `active-expire-effort`, 1 to 10, as the number that it adds to the defaults.
 fn effort(config: &Config) -> u64 {
     u64::from(config.active_expire_effort.clamp(1, 10)) - 1

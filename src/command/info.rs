@@ -240,6 +240,9 @@ fn stats(node: &mut NodeState, out: &mut String) {
     field(out, "sync_partial_ok", stats.sync_partial_ok);
     field(out, "sync_partial_err", stats.sync_partial_err);
     field(out, "expired_keys", stats.expired_keys);
+    field(out, "expired_stale_perc", format_args!("{:.2}", node.expire_cycle.stale_percent));
+    field(out, "expired_time_cap_reached_count", node.expire_cycle.time_cap_reached);
+    field(out, "expire_cycle_cpu_milliseconds", node.expire_cycle.spent_ns / 1_000_000);
     field(out, "evicted_keys", 0);
     field(out, "evicted_clients", 0);
     field(out, "keyspace_hits", stats.keyspace_hits);
