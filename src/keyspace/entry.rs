@@ -3,7 +3,10 @@
 //! Layout, from the front: 8 bytes of header (LRU/LFU bits, kind and encoding, flags, key length, value length), 8 bytes of expiry behind a
 //! flag bit, 4 bytes of key length if the header's byte says 255, the key, then the value: an integer in 8 bytes, the bytes of a short
 //! string, or a pointer to a shared block for a long one (refcounted and `Send`, so that a snapshot takes it without a copy and UNLINK
-//! frees it elsewhere). Numbers behind the header are unaligned.
+//! frees it elsewhere).
+//!
+//! Nothing here asks for alignment: allocators align anyway, but told to they may take a larger block to align in (mimalloc 3 does, even for
+//! 8). So every number is read and written unaligned, and the pointer types are packed, for buckets that are allocated the same way.
 //!
 //! Ownership: an `OwnedEntry` owns the allocation and frees it; `Entry` is what it lends out; an `Alias` is a second, non-owning pointer for
 //! the expiry index.
@@ -14,6 +17,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::UnixMs;
+use super::memory::{prefetch, size_class};
 use crate::types::number::parse_i64;
 
 /// Longer string values live in a shared block of their own. Bounds what a snapshot has to copy when a write meets a segment that it has
@@ -119,7 +123,7 @@ const RAW: u8 = 2;
 const LONG_KEY: u8 = 255;
 
 /// A stored entry, as the table gives it out for reading. A pointer: whoever has a `&Entry` borrows from the entry's owner.
-#[repr(transparent)]
+#[repr(C, packed)]
 pub struct Entry(NonNull<Header>);
 
 // SAFETY: an entry is one allocation of plain bytes and at most one `Arc<Vec<u8>>`; nothing in it belongs to a thread. (It is not `Sync`:
@@ -129,8 +133,8 @@ unsafe impl Send for Entry {}
 impl Entry {
     #[inline]
     fn header(&self) -> Header {
-        // SAFETY: every `Entry` points to a live allocation that begins with an initialized header, aligned to 8.
-        unsafe { self.0.as_ptr().read() }
+        // SAFETY: every `Entry` points to a live allocation that begins with an initialized header.
+        unsafe { self.0.as_ptr().read_unaligned() }
     }
     #[inline]
     fn at(&self, offset: usize) -> *mut u8 {
@@ -241,7 +245,7 @@ impl Entry {
     pub fn set_lru(&self, bits: u32) {
         let meta = (bits << 8) | (self.header().meta & 0xff);
         // SAFETY: `meta` is the header's first field; no reference to the header exists, and `Entry` is not `Sync`.
-        unsafe { self.0.as_ptr().cast::<u32>().write(meta) }
+        unsafe { self.0.as_ptr().cast::<u32>().write_unaligned(meta) }
     }
     /// Bytes that this entry has allocated, as `maxmemory` and MEMORY USAGE count them.
     pub fn allocated(&self) -> usize {
@@ -338,11 +342,11 @@ impl OwnedEntry {
             key_len: if long_key { LONG_KEY } else { key.len() as u8 },
             value_len: value_len as u16,
         };
-        // SAFETY: the allocation is as long as the pieces written into it one behind the other, and aligned for the header.
+        // SAFETY: the allocation is as long as the pieces written into it one behind the other; all is written unaligned.
         unsafe {
             let Some(pointer) = NonNull::new(alloc(layout).cast::<Header>()) else { handle_alloc_error(layout) };
             let base = pointer.as_ptr().cast::<u8>();
-            pointer.as_ptr().write(header);
+            pointer.as_ptr().write_unaligned(header);
             if let Some(UnixMs(at)) = expire {
                 base.add(HEADER).cast::<i64>().write_unaligned(at);
             }
@@ -384,7 +388,7 @@ impl OwnedEntry {
         // SAFETY: `&mut self` is the only access; the allocation has room for this value at `start`, as the equal layouts say, and for
         // the expiry, as the flag says.
         unsafe {
-            self.0.0.as_ptr().write(header);
+            self.0.0.as_ptr().write_unaligned(header);
             match value {
                 StrRef::Int(number) => self.0.at(start).cast::<i64>().write_unaligned(number),
                 StrRef::Bytes(bytes) => self.0.at(start).copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()),
@@ -439,7 +443,7 @@ impl OwnedEntry {
         // SAFETY: with this encoding the word is a pointer from `Arc::into_raw` whose count this entry holds. The count moves into
         // `shared` and, perhaps as another block's, back into the word; `ManuallyDrop` keeps an unwinding `edit` from freeing it twice.
         unsafe {
-            self.0.0.as_ptr().write(header);
+            self.0.0.as_ptr().write_unaligned(header);
             let mut shared = ManuallyDrop::new(Arc::from_raw(word.read_unaligned()));
             if Arc::get_mut(&mut shared).is_none() {
                 let copy = Arc::new(Vec::clone(&shared));
@@ -474,7 +478,7 @@ impl Drop for OwnedEntry {
 
 /// A non-owning pointer to an entry.
 #[derive(Clone, Copy, PartialEq, Eq)]
-#[repr(transparent)]
+#[repr(C, packed)]
 pub(super) struct Alias(NonNull<Header>);
 
 // SAFETY: as for `Entry`; an alias moves between threads only together with the entry's owner (both are in one `Db`).
@@ -504,28 +508,8 @@ fn write_range(into: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
     into.extend_from_slice(&bytes[overlap..]);
 }
 
+/// Rounded up, as the allocator will, so that a value of about the same length can take another's place.
 #[inline]
 fn layout_of(size: usize) -> Layout {
-    Layout::from_size_align(size.next_multiple_of(8), 8).expect("an entry is smaller than half the address space")
-}
-
-/// What an allocator makes of a request: steps of 16 bytes, then four classes to every doubling. mimalloc's and jemalloc's classes are these.
-/// Computed, not asked of the allocator, so that a simulation counts the same everywhere.
-pub(super) fn size_class(bytes: usize) -> usize {
-    if bytes <= 128 {
-        return bytes.next_multiple_of(if bytes <= 8 { 8 } else { 16 });
-    }
-    let step = 1 << (usize::BITS - 1 - (bytes - 1).leading_zeros() - 2);
-    bytes.next_multiple_of(step)
-}
-
-#[inline]
-pub(super) fn prefetch<T>(address: *const T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch reads nothing and never faults, whatever the address.
-    unsafe {
-        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(address.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
+    Layout::from_size_align(size.next_multiple_of(8), 1).expect("an entry is smaller than half the address space")
 }

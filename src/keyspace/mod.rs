@@ -6,6 +6,7 @@ pub mod digest;
 mod entry;
 mod expires;
 mod hasher;
+mod memory;
 mod snapshot;
 mod table;
 mod watch;

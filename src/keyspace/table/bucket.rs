@@ -6,11 +6,11 @@ use std::ptr::NonNull;
 
 pub(super) const SLOTS: usize = 7;
 
-/// `word`'s low seven bytes are the slots' tags, 0 for an empty one; the high byte counts the entries that found no place here. All zero is an
+/// `word`'s first seven bytes are the slots' tags, 0 for an empty one; the last counts the entries that found no place here. All zero is an
 /// empty bucket.
 #[repr(C)]
 pub(super) struct Bucket<S> {
-    word: u64,
+    word: [u8; 8],
     slots: [MaybeUninit<S>; SLOTS],
 }
 
@@ -30,7 +30,8 @@ fn matches(word: u64, tag: u8) -> u64 {
 }
 
 impl<S> Bucket<S> {
-    const FITS: () = assert!(size_of::<Bucket<S>>() == LINE && align_of::<Bucket<S>>() <= 8);
+    /// Slots are packed types: see `layout`.
+    const FITS: () = assert!(size_of::<Bucket<S>>() == LINE && align_of::<Bucket<S>>() == 1);
 
     /// The bucket that all empty tables share, never written.
     pub(super) fn empty() -> NonNull<Self> {
@@ -39,9 +40,9 @@ impl<S> Bucket<S> {
     }
     fn layout(count: usize) -> Layout {
         let () = Self::FITS;
-        // Aligned to 16 only: asked for 64, allocators take more than the array's size to align in, though their blocks of such sizes
-        // are aligned so anyway. A bucket across two lines would cost time, nothing else.
-        Layout::from_size_align(count * LINE, 16).expect("a segment is small")
+        // Allocators align blocks of these sizes to 64, but asked for it they may take a larger block to align in. A bucket across two
+        // lines would cost time, nothing else.
+        Layout::from_size_align(count * LINE, 1).expect("a segment is small")
     }
     /// `count` empty buckets.
     pub(super) fn array(count: usize) -> NonNull<Self> {
@@ -60,10 +61,14 @@ impl<S> Bucket<S> {
         }
     }
 
+    #[inline]
+    fn word(&self) -> u64 {
+        u64::from_le_bytes(self.word)
+    }
     /// The number of the slot that has `tag` and for which `eq` holds.
     #[inline]
     pub(super) fn find(&self, tag: u8, eq: &mut impl FnMut(&S) -> bool) -> Option<usize> {
-        let mut marks = matches(self.word, tag);
+        let mut marks = matches(self.word(), tag);
         while marks != 0 {
             let slot = (marks.trailing_zeros() / 8) as usize;
             // SAFETY: `tag` is never 0, so the slot is occupied.
@@ -76,13 +81,12 @@ impl<S> Bucket<S> {
     }
     #[inline]
     pub(super) fn free_slot(&self) -> Option<usize> {
-        let marks = matches(self.word, 0);
+        let marks = matches(self.word(), 0);
         (marks != 0).then(|| (marks.trailing_zeros() / 8) as usize)
     }
     #[inline]
     fn is_occupied(&self, slot: usize) -> bool {
-        assert!(slot < SLOTS);
-        (self.word >> (8 * slot)) as u8 != 0
+        slot < SLOTS && self.word[slot] != 0
     }
     #[inline]
     pub(super) fn get(&self, slot: usize) -> Option<&S> {
@@ -98,20 +102,23 @@ impl<S> Bucket<S> {
     pub(super) fn put(&mut self, slot: usize, tag: u8, value: S) {
         assert!(!self.is_occupied(slot) && tag != 0);
         self.slots[slot].write(value);
-        self.word |= u64::from(tag) << (8 * slot);
+        self.word[slot] = tag;
     }
     #[inline]
     pub(super) fn take(&mut self, slot: usize) -> S {
         assert!(self.is_occupied(slot));
-        self.word &= !(0xff << (8 * slot));
+        self.word[slot] = 0;
         // SAFETY: the slot was occupied, and its tag has just been cleared: the contents move out once.
         unsafe { self.slots[slot].assume_init_read() }
     }
     pub(super) fn iter(&self) -> impl Iterator<Item = &S> {
-        (0..SLOTS).filter_map(|slot| self.get(slot))
+        self.occupied_slots().map(|(_, value)| value)
+    }
+    pub(super) fn occupied_slots(&self) -> impl Iterator<Item = (usize, &S)> {
+        (0..SLOTS).filter_map(|slot| Some((slot, self.get(slot)?)))
     }
     pub(super) fn occupied(&self) -> usize {
-        SLOTS - matches(self.word, 0).count_ones() as usize
+        SLOTS - matches(self.word(), 0).count_ones() as usize
     }
     pub(super) fn is_empty(&self) -> bool {
         self.occupied() == 0
@@ -123,18 +130,18 @@ impl<S> Bucket<S> {
                 drop(self.take(slot));
             }
         }
-        self.word = 0;
+        self.word = [0; 8];
     }
     #[inline]
     pub(super) fn overflow(&self) -> u8 {
-        (self.word >> 56) as u8
+        self.word[SLOTS]
     }
     pub(super) fn add_overflow(&mut self) {
-        // At most the slots of the rest of the window: no carry out of the byte.
-        self.word += 1 << 56;
+        // At most the slots of the rest of the window.
+        self.word[SLOTS] += 1;
     }
     pub(super) fn sub_overflow(&mut self) {
         assert!(self.overflow() > 0);
-        self.word -= 1 << 56;
+        self.word[SLOTS] -= 1;
     }
 }

@@ -19,8 +19,8 @@ mod walk;
 
 use std::ptr::NonNull;
 
-use super::entry::prefetch;
 use super::hasher::KeyHasher;
+use super::memory::prefetch;
 use bucket::Bucket;
 use epochs::Epochs;
 

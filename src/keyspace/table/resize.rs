@@ -9,6 +9,8 @@ use super::{BUCKETS_MAX, DEPTH_MAX, Guard, KeyHasher, Segment, Slot, Table, WIND
 /// A table's only segment may be small; segments that have been split have at least `SPLIT_MIN` buckets.
 const SIZES: [usize; 11] = [0, 1, 2, 4, 8, 16, 32, 40, 48, 56, BUCKETS_MAX];
 const SPLIT_MIN: usize = 32;
+/// From this load in percent on a segment grows rather than move its entries about.
+const LOAD_GROW: usize = 92;
 /// Load in percent that a resized segment should have at most.
 const LOAD_RESIZED: usize = 80;
 /// Below this load a segment shrinks.
@@ -22,13 +24,49 @@ fn size_for(entries: usize, depth: u32) -> usize {
 }
 
 impl<S: Slot> Table<S> {
-    /// Grows the segment in which `hash` found no place, or splits it.
+    /// Makes a place for `hash`, whose window is full: moves entries within the segment, grows it, or splits it.
     #[cold]
     pub(super) fn make_room(&mut self, hash: u64, hasher: &KeyHasher, guard: &mut impl Guard<S>) {
         let segment = *self.segment(hash);
+        let crowded = self.entries_of(&segment) * 100 >= segment.count() * SLOTS * LOAD_GROW;
+        if !crowded && self.make_way(hash, hasher, guard) {
+            return;
+        }
         let entries = self.drain(&segment, hasher, guard);
         let larger = SIZES.into_iter().find(|size| *size > segment.count());
         self.build(hash, segment.depth(), larger, entries, guard.newest());
+    }
+    /// Frees a slot in the window of `hash` as hopscotch hashing does: takes the next free slot behind it, and moves into that an entry from
+    /// before it, as far as the entry's own window lets it, until the free slot has come near enough. False if it gets stuck.
+    fn make_way(&mut self, hash: u64, hasher: &KeyHasher, guard: &mut impl Guard<S>) -> bool {
+        let segment = *self.segment(hash);
+        let home = segment.home(hash);
+        let distance = |from: usize, to: usize| if to >= from { to - from } else { to + segment.count() - from };
+        let is_free = |at: &usize| self.bucket(&segment, *at).free_slot().is_some();
+        let Some(mut free) = (segment.window()..segment.count()).map(|step| segment.neighbour(home, step)).find(is_free) else { return false };
+        while distance(home, free) >= WINDOW {
+            let behind = (1..WINDOW).rev().map(|back| segment.neighbour(free, segment.count() - back));
+            let movable =
+                behind.flat_map(|at| self.bucket(&segment, at).occupied_slots().map(move |found| (at, found))).find_map(|(at, (slot, entry))| {
+                    let entry_hash = entry.hash(hasher);
+                    (distance(segment.home(entry_hash), free) < WINDOW).then_some((at, slot, entry_hash))
+                });
+            let Some((at, slot, entry_hash)) = movable else { return false };
+            self.before_change(&segment, at, guard);
+            self.before_change(&segment, free, guard);
+            let entry = self.bucket_mut(&segment, at).take(slot);
+            let into = self.bucket_mut(&segment, free);
+            into.put(into.free_slot().expect("chosen because it has one"), tag(entry_hash), entry);
+            let entry_home = segment.home(entry_hash);
+            if entry_home == at {
+                self.bucket_mut(&segment, entry_home).add_overflow();
+            }
+            if entry_home == free {
+                self.bucket_mut(&segment, entry_home).sub_overflow();
+            }
+            free = at;
+        }
+        true
     }
     /// Shrinks the segment of `hash` by as much as its load allows, or joins it with its other half.
     pub(super) fn try_shrink(&mut self, hash: u64, hasher: &KeyHasher, guard: &mut impl Guard<S>) {
@@ -42,8 +80,9 @@ impl<S: Slot> Table<S> {
             let other = *self.segment(hash ^ (1 << (64 - depth)));
             let both = entries + self.entries_of(&other);
             if other.depth() == depth && both * 100 <= BUCKETS_MAX * SLOTS * LOAD_SHRINK {
-                let mut entries = self.drain(&segment, hasher, guard);
-                entries.append(&mut self.drain(&other, hasher, guard));
+                let (low, high) = if hash & (1 << (64 - depth)) == 0 { (segment, other) } else { (other, segment) };
+                let mut entries = self.drain(&low, hasher, guard);
+                entries.append(&mut self.drain(&high, hasher, guard));
                 self.build(hash, depth - 1, Some(size_for(both, depth - 1)), entries, guard.newest());
                 self.halve_directory();
                 return;
@@ -102,12 +141,9 @@ impl<S: Slot> Table<S> {
     /// Makes the segment of the first `depth` bits of `hash` from its entries, of `size` buckets or as many more as it takes; two segments
     /// if `BUCKETS_MAX` do not suffice or `size` is `None`.
     fn build(&mut self, hash: u64, depth: u32, size: Option<usize>, entries: Vec<(u64, S)>, epoch: u64) {
-        let sizes = SIZES.into_iter().filter(|candidate| size.is_some_and(|size| *candidate >= size));
-        let mut entries = entries;
-        for size in sizes {
-            match arrange(entries, depth, size) {
-                Ok(buckets) => return self.install(hash, depth, buckets, size, epoch),
-                Err(refused) => entries = refused,
+        for size in SIZES.into_iter().filter(|candidate| size.is_some_and(|size| *candidate >= size)) {
+            if let Some(plan) = plan(&entries, depth, size) {
+                return self.install(hash, depth, fill(entries, &plan, depth, size), size, epoch);
             }
         }
         assert!(depth < DEPTH_MAX, "more than {} keys with the same {DEPTH_MAX} bits of hash", entries.len());
@@ -168,34 +204,31 @@ impl<S: Slot> Table<S> {
     }
 }
 
-/// A new array of `size` buckets with these entries, or the entries back if one found no place.
-fn arrange<S>(mut entries: Vec<(u64, S)>, depth: u32, size: usize) -> Result<NonNull<Bucket<S>>, Vec<(u64, S)>> {
-    if entries.len() > size * SLOTS {
-        return Err(entries);
-    }
+/// Which bucket each entry will be in, in a segment of `size`; `None` if one finds no place. Entries come nearly in hash order, so that each is
+/// about as far from home as its neighbours and few windows overflow.
+fn plan<S>(entries: &[(u64, S)], depth: u32, size: usize) -> Option<Vec<u8>> {
+    let mut used = [0; BUCKETS_MAX];
+    let place = |(hash, _): &(u64, S)| {
+        let home = home(*hash, depth, size);
+        let at = (0..size.min(WINDOW)).map(|step| (home + step) % size).find(|at| used[*at] < SLOTS)?;
+        used[at] += 1;
+        Some(at as u8)
+    };
+    if entries.len() > size * SLOTS { None } else { entries.iter().map(place).collect() }
+}
+
+/// A new array of `size` buckets with these entries where `plan` says.
+fn fill<S>(entries: Vec<(u64, S)>, plan: &[u8], depth: u32, size: usize) -> NonNull<Bucket<S>> {
     let array = Bucket::<S>::array(size);
-    // SAFETY: `size` buckets that nothing else knows yet (the shared empty one is not among them: then `size` is 0).
+    // SAFETY: `size` empty buckets that nothing else knows yet (the shared empty one is not among them: then `size` is 0).
     let buckets = unsafe { std::slice::from_raw_parts_mut(array.as_ptr(), size) };
-    let mut refused = false;
-    let mut placed = Vec::with_capacity(entries.len());
-    while let Some((hash, entry)) = entries.pop() {
-        let home = home(hash, depth, size);
-        let spot = (0..size.min(WINDOW)).map(|step| (home + step) % size).find_map(|at| Some((at, buckets[at].free_slot()?)));
-        let Some((at, slot)) = spot else {
-            entries.push((hash, entry));
-            refused = true;
-            break;
-        };
+    for ((hash, entry), at) in entries.into_iter().zip(plan) {
+        let (home, at) = (home(hash, depth, size), usize::from(*at));
+        let slot = buckets[at].free_slot().expect("the plan puts no more into a bucket than fits");
         buckets[at].put(slot, tag(hash), entry);
-        placed.push((hash, at as u8, slot as u8));
         if at != home {
             buckets[home].add_overflow();
         }
     }
-    if !refused {
-        return Ok(array);
-    }
-    entries.extend(placed.into_iter().map(|(hash, at, slot)| (hash, buckets[usize::from(at)].take(usize::from(slot)))));
-    Bucket::free(array, size);
-    Err(entries)
+    array
 }

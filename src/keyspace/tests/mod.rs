@@ -8,6 +8,16 @@ use std::collections::BTreeMap;
 
 use super::*;
 
+/// Under Miri everything is smaller by much: it looks for undefined behaviour, not for rare orders.
+fn scaled(full: u64) -> u64 {
+    if cfg!(miri) { full / 64 } else { full }
+}
+
+fn config(cases: u32) -> proptest::test_runner::Config {
+    let cases = if cfg!(miri) { 2 } else { cases };
+    proptest::test_runner::Config { cases, failure_persistence: None, ..Default::default() }
+}
+
 /// A plain generator: tests must be the same every run.
 pub(super) struct Random(pub(super) u64);
 

@@ -53,10 +53,10 @@ fn scan_under_change(seed: u64, stay: u64, come_and_go: u64, step: u64, count: u
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(48))]
     #[test]
     fn a_scan_sees_all_that_stays(seed: u64, stay in 0_u64..1500, come_and_go in 1_u64..6000, step in 0_u64..2000, count in 1_usize..60) {
-        scan_under_change(seed, stay, come_and_go, step, count);
+        scan_under_change(seed, scaled(stay), scaled(come_and_go).max(1), scaled(step), count);
     }
 }
 

@@ -62,7 +62,7 @@ impl Taken {
     }
 }
 
-fn snapshots_under_writes(seed: u64, keys: u64, turns: usize) {
+fn snapshots_under_writes(seed: u64, keys: u64, turns: u64) {
     let mut random = Random(seed);
     let mut keyspace = Keyspace::new(DATABASES, seed);
     let mut models = vec![Model::new(); DATABASES as usize];
@@ -113,10 +113,10 @@ fn snapshots_under_writes(seed: u64, keys: u64, turns: usize) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config(40))]
     #[test]
     fn snapshots_are_exact(seed: u64, keys in 1_u64..3000) {
-        snapshots_under_writes(seed, keys, 250);
+        snapshots_under_writes(seed, scaled(keys).max(1), scaled(250));
     }
 }
 

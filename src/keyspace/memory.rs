@@ -1,0 +1,22 @@
+//! What the keyspace knows of allocators and caches.
+
+/// What an allocator makes of a request: steps of 16 bytes, then four classes to every doubling. mimalloc's and jemalloc's classes are these.
+/// Computed, not asked of the allocator, so that a simulation counts the same everywhere.
+pub(super) fn size_class(bytes: usize) -> usize {
+    if bytes <= 128 {
+        return bytes.next_multiple_of(if bytes <= 8 { 8 } else { 16 });
+    }
+    let step = 1 << (usize::BITS - 1 - (bytes - 1).leading_zeros() - 2);
+    bytes.next_multiple_of(step)
+}
+
+#[inline]
+pub(super) fn prefetch<T>(address: *const T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch reads nothing and never faults, whatever the address.
+    unsafe {
+        core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
