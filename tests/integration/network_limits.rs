@@ -217,6 +217,7 @@ fn one_connection_more_than_maxclients_is_told_so() {
     let mut clients: Vec<Client> = Vec::new();
     // Connections of the start may still count for a moment.
     wait_for(SOON, "the first connections to be forgotten", || {
+        clients.clear();
         clients = (0..10).map(|_| server.client()).collect();
         clients.iter_mut().all(|client| client.try_command(&["PING"]).is_ok_and(|reply| !reply.is_error("ERR"))).then_some(())
     });

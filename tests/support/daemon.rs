@@ -35,7 +35,8 @@ impl Kind {
 
     pub fn binary(self) -> PathBuf {
         match self {
-            Kind::Ours => PathBuf::from(env!("CARGO_BIN_EXE_replikant")),
+            // A build from elsewhere, such as a release build, can be put to the test.
+            Kind::Ours => std::env::var_os("REPLIKANT_BINARY").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_replikant")), PathBuf::from),
             Kind::Real(peer) => peer.binary(),
         }
     }
@@ -87,7 +88,7 @@ impl Daemon {
 
     #[track_caller]
     fn in_dir(kind: Kind, conf: Option<&str>, args: &[&str], fill: impl FnOnce(&Path)) -> Daemon {
-        let dir = tempfile::Builder::new().prefix("replikant-test-").tempdir().expect("making a directory");
+        let dir = tempfile::Builder::new().prefix("server-test-").tempdir().expect("making a directory");
         fill(dir.path());
         let conf = conf.map(|name| dir.path().join(name));
         let args = args.iter().map(|arg| arg.to_string()).collect();
