@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::support::data::{churn, fill};
-use crate::support::sync::link_is_up;
+use crate::support::sync::{digest_when_loaded, link_is_up};
 use crate::support::tap::{StreamTap, TapOptions};
 use crate::support::{Client, Daemon, Direction, Kind, Link, Peer, SOON, Value, digest, info, info_u64, offset, replicate, wait_for, wait_in_sync};
 
@@ -28,29 +28,23 @@ fn slave_with_old_data() -> (Daemon, String) {
     (slave, digest)
 }
 
-/// Asks a slave for its data without a word about a snapshot being loaded: `None` while it says LOADING.
-fn data_of(slave: &Daemon) -> Option<String> {
-    match slave.client().run("DEBUG DIGEST") {
-        Value::Error(error) if error.starts_with("LOADING") => None,
-        reply => Some(reply.text()),
-    }
-}
-
-/// Breaks the sync after each of these many bytes, and after that lets it through.
+/// Breaks the sync after each of these many bytes, each time on a link of its own so that no back-off is waited for; the last link is mended
+/// and the slave comes back on it by itself.
 fn sync_with_breaks(master: &Daemon, direction: Direction, points: &[u64]) {
     let (slave, old) = slave_with_old_data();
-    let link = Link::to(master.port);
     let new = digest(&mut master.client());
     assert_ne!(old, new);
-    for (broken, point) in (1..).zip(points) {
+    let mut last = None;
+    for point in points {
+        let link = Link::to(master.port);
         link.break_after(direction, *point);
         replicate(&slave, link.port);
-        wait_for(SOON, &format!("the break after {point} bytes"), || (link.cuts() == broken).then_some(()));
+        wait_for(SOON, &format!("the break after {point} bytes"), || (link.cuts() == 1).then_some(()));
         wait_for(SOON, "the slave to see the break", || (!link_is_up(&mut slave.client())).then_some(()));
-        let have = wait_for(SOON, "the slave to answer", || data_of(&slave));
-        assert_eq!(have, old, "the slave's data after a break at {point} bytes {direction:?}");
-        link.mend();
+        assert_eq!(digest_when_loaded(&slave), old, "the slave's data after a break at {point} bytes {direction:?}");
+        last = Some(link);
     }
+    last.expect("at least one break").mend();
     wait_in_sync(master, &slave);
     assert_eq!(digest(&mut slave.client()), new);
 }
@@ -90,13 +84,13 @@ fn the_slave_end_of_the_handshake_breaks() {
 #[test]
 fn a_stalled_snapshot_leaves_the_slave_answering() {
     let master = Daemon::replikant(&[]);
-    fill(&mut master.client(), "new", 60_000);
+    fill(&mut master.client(), "new", 20_000);
     let (slave, old) = slave_with_old_data();
     let link = Link::to(master.port);
     replicate(&slave, link.port);
     wait_for(SOON, "some of the snapshot", || (link.passed(Direction::Down) > 20_000).then_some(()));
     link.stall();
-    let have = wait_for(SOON, "the slave to answer", || data_of(&slave));
+    let have = digest_when_loaded(&slave);
     let half = info(&mut slave.client(), "master_sync_in_progress").unwrap() == "1";
     // On a fast machine the snapshot may be through before the stall; then it must be whole.
     assert_eq!(have, if half { old } else { digest(&mut master.client()) });
@@ -108,7 +102,7 @@ fn a_stalled_snapshot_leaves_the_slave_answering() {
 #[test]
 fn a_slave_answers_with_its_old_data_until_the_new_is_there() {
     let master = Daemon::replikant(&[]);
-    fill(&mut master.client(), "new", 50_000);
+    fill(&mut master.client(), "new", 20_000);
     master.client().ok("SET which new");
     let former = Daemon::replikant(&[]);
     former.client().ok("SET which old");
@@ -177,9 +171,9 @@ fn the_master_is_killed_during_a_sync_and_starts_again() {
         master.kill();
         link.cut();
         link.resume();
-        let have = wait_for(SOON, "the slave to answer", || data_of(&slave));
+        let have = digest_when_loaded(&slave);
         master.start_again();
-        wait_for(SOON, "the file to be loaded", || data_of(&master));
+        digest_when_loaded(&master);
         // A snapshot that was through before the kill must be whole.
         assert!(have == old || have == digest(&mut master.client()), "after {point} bytes of a sync");
     }

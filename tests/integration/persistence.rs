@@ -3,20 +3,12 @@
 use std::path::Path;
 
 use crate::support::data::{assert_same_ttls, fill};
+use crate::support::sync::digest_when_loaded;
 use crate::support::{Daemon, Kind, Peer, SOON, Value, digest, info, info_u64, replicate, wait_for, wait_in_sync};
 
 fn rdb_files(dir: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     entries.filter(|name| !name.starts_with("log.")).collect()
-}
-
-#[track_caller]
-fn wait_loaded(server: &Daemon) -> String {
-    let mut client = server.client();
-    wait_for(SOON, "the file to be loaded", || match client.run("DEBUG DIGEST") {
-        Value::Error(error) if error.starts_with("LOADING") => None,
-        reply => Some(reply.text()),
-    })
 }
 
 /// Starts a server of this kind on another's file.
@@ -50,10 +42,10 @@ fn the_master_writes_nothing_and_the_slave_saves_everything() {
 
     let file = slave.dir().join("dump.rdb");
     let ours = started_from(Kind::under_test(), &file);
-    assert_eq!(wait_loaded(&ours), expected);
+    assert_eq!(digest_when_loaded(&ours), expected);
     for peer in Peer::ALL {
         let real = started_from(Kind::Real(peer), &file);
-        assert_eq!(wait_loaded(&real), expected, "{} on our file", peer.name());
+        assert_eq!(digest_when_loaded(&real), expected, "{} on our file", peer.name());
         assert_same_ttls(&mut ours.client(), &mut real.client());
     }
 }
@@ -66,7 +58,7 @@ fn ours_loads_the_files_of_real_servers() {
         let expected = digest(&mut real.client());
         real.client().ok("SAVE");
         let ours = started_from(Kind::under_test(), &real.dir().join("dump.rdb"));
-        assert_eq!(wait_loaded(&ours), expected, "the file of {}", peer.name());
+        assert_eq!(digest_when_loaded(&ours), expected, "the file of {}", peer.name());
         assert_same_ttls(&mut real.client(), &mut ours.client());
         real.kill();
     }
@@ -88,7 +80,7 @@ fn save_and_bgsave_survive_a_crash() {
         client.ok("SET lost yes");
         server.kill();
         server.start_again();
-        assert_eq!(wait_loaded(&server), expected, "{command}");
+        assert_eq!(digest_when_loaded(&server), expected, "{command}");
         assert_eq!(server.client().run("EXISTS lost"), Value::Int(0));
     }
 }
@@ -101,7 +93,7 @@ fn a_stop_saves_if_there_are_save_points() {
     assert!(server.terminate().success());
     assert_eq!(rdb_files(server.dir()), ["dump.rdb"]);
     server.start_again();
-    assert_eq!(wait_loaded(&server), expected);
+    assert_eq!(digest_when_loaded(&server), expected);
 }
 
 /// A damaged file must not come up as an empty server.
@@ -149,6 +141,7 @@ fn an_expired_key_in_a_file_is_not_served() {
     client.ok("SAVE");
     server.kill();
     server.start_again();
+    digest_when_loaded(&server);
     let mut client = server.client();
     wait_for(SOON, "the key to expire", || (client.run("GET gone") == Value::Nil).then_some(()));
     assert_eq!(client.run("GET stays"), Value::bulk("x"));

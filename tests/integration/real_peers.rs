@@ -2,7 +2,7 @@
 
 use crate::support::data::{assert_same_ttls, churn, fill};
 use crate::support::peers::{Peer, file};
-use crate::support::sync::wait_in_sync_within;
+use crate::support::sync::{digest_when_loaded, wait_in_sync_within};
 use crate::support::tap::{Framing, StreamTap, TapOptions};
 use crate::support::{Client, Daemon, LATER, SOON, Value, digest, info_u64, replicate, wait_for, wait_in_sync};
 
@@ -133,9 +133,7 @@ fn ours_syncs_from_a_real_master_during_a_hundred_thousand_writes() {
 /// Starts a real server from a snapshot and compares its data with the master's.
 fn assert_loads_in(peer: Peer, snapshot: &[u8], expected: &str) {
     let server = Daemon::prepared(crate::support::Kind::Real(peer), &[], |dir| std::fs::write(dir.join("dump.rdb"), snapshot).unwrap());
-    let mut client = server.client();
-    wait_for(SOON, "the file to be loaded", || (!client.run("DBSIZE").is_error("LOADING")).then_some(()));
-    assert_eq!(digest(&mut client), expected, "{} on our snapshot", peer.name());
+    assert_eq!(digest_when_loaded(&server), expected, "{} on our snapshot", peer.name());
 }
 
 fn snapshot_by(options: TapOptions, framing: Framing) {

@@ -25,6 +25,14 @@ pub fn digest(client: &mut Client) -> String {
     client.command(&["DEBUG", "DIGEST"]).text()
 }
 
+/// The digest once no file or snapshot is being loaded; DEBUG answers while one is, with what is there so far.
+#[track_caller]
+pub fn digest_when_loaded(server: &Daemon) -> String {
+    let mut client = server.client();
+    wait_for(SOON, "the data to be loaded", || (info(&mut client, "loading").as_deref() == Some("0")).then_some(()));
+    digest(&mut client)
+}
+
 /// How far the stream is: produced, on a master; applied, on a slave.
 #[track_caller]
 pub fn offset(client: &mut Client) -> u64 {
