@@ -1,37 +1,24 @@
 //! The embedding API: a node is built from a configuration, started within the caller's actix (or tokio LocalSet) thread, asked for its addresses,
 //! stopped. Several nodes live side by side in one thread; nothing is static.
 
-use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::Duration;
 
 use actix::Actor;
 use futures::channel::oneshot;
-use slog::{Logger, error, info, o, warn};
+use slog::{Logger, error, info, o};
 
-use crate::actor::{Addresses, Connection, Keyspace, ReplicaClient, ReplicationMaster, Shell};
+pub use crate::actor::StartError;
+use crate::actor::{Addresses, Keyspace, ReplicaClient, ReplicationMaster, Shell};
+use crate::actor::{accept_all, first_port, listen};
 use crate::command::{Loading, NodeState, Request};
-use crate::config::{Config, bind_address};
-use crate::env::{Addr, Env, ListenAddr, Listener};
+use crate::config::Config;
+use crate::env::{Addr, Env};
 use crate::keyspace::{DbIndex, UnixMs, lru_clock};
 use crate::log::LevelSwitch;
 use crate::persistence;
 use crate::rdb::{LoadError, LoadOptions, Loaded};
 use crate::replication::{MasterLink, ReplId, ReplOffset, Role};
-
-/// How long an accept that failed for want of descriptors waits.
-const ACCEPT_RETRY: Duration = Duration::from_millis(100);
-
-/// Why a node does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    #[error("{0}")]
-    Config(String),
-    #[error("Could not create server TCP listening socket {addr}: {source}")]
-    Listen { addr: String, source: std::io::Error },
-}
 
 /// A node that has not started yet.
 pub struct Node {
@@ -144,91 +131,6 @@ impl NodeHandle {
     pub async fn stopped(&self) -> Option<String> {
         self.shell.wait_stopped().await
     }
-}
-
-fn first_port(addrs: &[Addr]) -> u16 {
-    addrs.iter().map(Addr::port).find(|port| *port != 0).unwrap_or(0)
-}
-
-/// Opens the sockets that the configuration names. An address with `-` before it may be missing on this machine.
-fn listen(state: &NodeState) -> Result<Vec<Box<dyn Listener>>, StartError> {
-    let config = &state.config;
-    let mut listeners: Vec<Box<dyn Listener>> = Vec::new();
-    let mut port = config.port;
-    let open = |addr: ListenAddr, text: &str| {
-        state.env.net.listen(&addr, config.tcp_backlog).map_err(|source| StartError::Listen { addr: text.to_owned(), source })
-    };
-    // A unix socket alone is a way to be reached; then port 0 means none, as in Redis.
-    let with_tcp = port != 0 || config.unixsocket.is_none();
-    for bind in config.bind.iter().filter(|_| with_tcp) {
-        let (ip, optional) = bind_address(bind).ok_or_else(|| StartError::Config(format!("Invalid bind address '{bind}'")))?;
-        match open(ListenAddr::Tcp(SocketAddr::new(ip, port)), &format!("{bind}:{port}")) {
-            Ok(listener) => {
-                if port == 0 {
-                    // All addresses share the port that the system has chosen for the first.
-                    port = listener.local_addr().port();
-                }
-                listeners.push(listener);
-            }
-            Err(StartError::Listen { addr, source }) if optional => {
-                warn!(state.log, "Not listening to {addr}: {source}");
-            }
-            Err(error) => return Err(error),
-        }
-    }
-    if with_tcp && listeners.is_empty() {
-        return Err(StartError::Config("none of the bind addresses is there".to_owned()));
-    }
-    if let Some(path) = &config.unixsocket {
-        let mode = (config.unixsocketperm != 0).then_some(config.unixsocketperm);
-        listeners.push(open(ListenAddr::Unix { path: path.clone(), mode }, &path.display().to_string())?);
-    }
-    Ok(listeners)
-}
-
-fn accept_all(shell: &Rc<Shell>, listeners: Vec<Box<dyn Listener>>) {
-    for mut listener in listeners {
-        let shell_of = shell.clone();
-        let task = actix_rt::spawn(async move {
-            loop {
-                match poll_fn(|cx| listener.poll_accept(cx)).await {
-                    Ok(socket) => Connection::accept(&shell_of, socket),
-                    Err(error) => {
-                        warn!(shell_of.state.borrow().log, "Accepting client connection"; "error" => %error);
-                        actix_rt::time::sleep(ACCEPT_RETRY).await;
-                    }
-                }
-            }
-        });
-        shell.add_listener(task);
-    }
-}
-
-/// CONFIG SET port, bind: the old sockets go, then the new ones come; they may be on the same port. CONFIG SET has tried the addresses; if they
-/// fail all the same, the node tries again until it can be reached.
-pub(crate) fn relisten(shell: &Rc<Shell>) {
-    let shell = shell.clone();
-    actix_rt::spawn(async move {
-        // A socket is closed only when its task has gone.
-        for listener in shell.take_listeners() {
-            listener.abort();
-            let _ = listener.await;
-        }
-        while !shell.is_stopping() && !shell.is_listening() {
-            let opened = listen(&shell.state.borrow());
-            match opened {
-                Ok(listeners) => {
-                    let addrs: Vec<Addr> = listeners.iter().map(|listener| listener.local_addr()).collect();
-                    shell.state.borrow_mut().tcp_port = first_port(&addrs);
-                    accept_all(&shell, listeners);
-                }
-                Err(error) => {
-                    error!(shell.state.borrow().log, "Failed to listen, trying again"; "error" => %error);
-                    actix_rt::time::sleep(ACCEPT_RETRY).await;
-                }
-            }
-        }
-    });
 }
 
 /// Loads the dump file on another thread, aside; clients are told LOADING until it is in place.

@@ -141,7 +141,9 @@ fn is_excepted(module: &str, name: &str) -> bool {
 #[test]
 fn only_env_touches_the_world() {
     let mut findings = Vec::new();
-    for source in sources("src").iter().filter(|source| source.module() != "env" && !source.is_test()) {
+    // The process itself is no part of a node: a simulated node has neither a command line nor a log file.
+    let outside = ["env", "log", "main"];
+    for source in sources("src").iter().filter(|source| !outside.contains(&source.module().as_str()) && !source.is_test()) {
         for (number, line) in source.code() {
             for name in WORLD {
                 if line.contains(name) && !is_excepted(&source.module(), name) {

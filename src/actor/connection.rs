@@ -136,7 +136,9 @@ impl Pump {
     fn read(&self, cx: &mut TaskContext<'_>) {
         let mut io = self.conn.io.borrow_mut();
         let missing = io.decoder.missing().min(READ_BYTES_MAX);
-        let bound = UNEXECUTED_BYTES_MAX.max(io.input.len() + missing);
+        // What the turn has left is an incomplete request: the rest of it may come. While the turn is still due, whole requests wait.
+        let len = io.input.len();
+        let bound = if self.conn.queued.get() { UNEXECUTED_BYTES_MAX.max(len) } else { len + missing.max(UNEXECUTED_BYTES_MAX) };
         while !self.conn.ended.get() {
             let ConnIo { socket: Some(socket), input, .. } = &mut *io else { return };
             if input.len() >= bound {

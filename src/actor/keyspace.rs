@@ -190,7 +190,7 @@ impl Keyspace {
             Request::DropReplicas => to.master.do_send(DropReplicas { why: "the history has changed" }),
             Request::BackgroundSave => to.master.do_send(StartSave),
             Request::Close(slot) => self.shell.close(state, slot),
-            Request::Relisten => crate::server::relisten(&self.shell),
+            Request::Relisten => super::listeners::relisten(&self.shell),
             Request::Reconfigure => reconfigure(state),
             Request::Shutdown { save, now: _, force } => self.shut_down(state, save, force),
         }

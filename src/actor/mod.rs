@@ -10,6 +10,7 @@
 mod connection;
 mod cron;
 mod keyspace;
+mod listeners;
 mod replica_client;
 mod replica_session;
 mod replication_master;
@@ -19,6 +20,8 @@ mod turn;
 
 pub use connection::Connection;
 pub use keyspace::{Drain, Keyspace};
+pub use listeners::StartError;
+pub(crate) use listeners::{accept_all, first_port, listen};
 pub use replica_client::ReplicaClient;
 pub use replica_session::ReplicaSession;
 pub use replication_master::ReplicationMaster;

@@ -326,7 +326,6 @@ impl ReplicaSession {
                 warn!(state.log, "Connection with replica lost"; "addr" => %client.addr, "why" => %error);
                 state.requests.push(Request::Close(slot));
                 shell.request_turn();
-                return;
             }
             // More may be left than one burst: go on after the others.
             _ if replica.sent < state.stream.offset() => self.resume(ctx),

@@ -124,7 +124,9 @@ impl Turn {
             let start = group.parsed;
             match io.decoder.decode(&group.input[start..], &limits, &mut self.request) {
                 Ok(Some(len)) => group.parsed += len,
-                Ok(None) => break,
+                Ok(None) => {
+                    break;
+                }
                 Err(violation) => {
                     group.violation = Some(violation);
                     break;
@@ -156,6 +158,13 @@ impl Turn {
             self.items.push(item);
         }
         drop(io);
+        // What is left is one incomplete request.
+        let incomplete = if group.more { 0 } else { group.input.len() - group.parsed };
+        if incomplete as u64 > state.config.client_query_buffer_limit && !is_master {
+            let client = state.clients.at_mut(conn.slot);
+            warn!(state.log, "Closing client that reached max query buffer length"; "addr" => %client.addr, "bytes" => incomplete);
+            client.flags |= ClientFlags::CLOSE_ASAP;
+        }
         self.conns.push(group);
     }
 
