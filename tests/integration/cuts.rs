@@ -44,7 +44,8 @@ fn sync_with_breaks(master: &Daemon, direction: Direction, points: &[u64]) {
         assert_eq!(digest_when_loaded(&slave), old, "the slave's data after a break at {point} bytes {direction:?}");
         last = Some(link);
     }
-    last.expect("at least one break").mend();
+    let last = last.expect("at least one break");
+    last.mend();
     wait_in_sync(master, &slave);
     assert_eq!(digest(&mut slave.client()), new);
 }
