@@ -20,3 +20,17 @@ pub(super) fn prefetch<T>(address: *const T) {
     #[cfg(not(target_arch = "x86_64"))]
     let _ = address;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_those_of_the_allocators() {
+        for (bytes, class) in
+            [(0, 0), (8, 8), (9, 16), (88, 96), (96, 96), (97, 112), (128, 128), (129, 160), (2560, 2560), (4096, 4096), (4097, 5120)]
+        {
+            assert_eq!(size_class(bytes), class, "{bytes}");
+        }
+    }
+}

@@ -141,6 +141,9 @@ impl Capture {
         self.full_bytes + self.filling.size()
     }
     fn push(&mut self, entry: &Entry) {
+        if self.filling.records.is_empty() {
+            self.filling.records.reserve(CHUNK_BYTES);
+        }
         self.filling.push(entry);
         self.keys += 1;
         if self.filling.records.len() >= CHUNK_BYTES {

@@ -145,3 +145,20 @@ impl<S> Bucket<S> {
         self.word[SLOTS] -= 1;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Tags that differ in one bit, or stand behind an equal one, are what inexact comparisons trip over.
+    #[test]
+    fn only_equal_tags_match() {
+        for tag in 0..=255_u8 {
+            for near in [0, 1, tag ^ 1, tag ^ 0x80, tag.wrapping_add(1), tag] {
+                let tags = [tag, near, tag, near, near, tag, near, tag];
+                let expected: u64 = (0..SLOTS).filter(|slot| tags[*slot] == tag).map(|slot| 0x80 << (8 * slot)).sum();
+                assert_eq!(matches(u64::from_le_bytes(tags), tag), expected, "{tag} {near}");
+            }
+        }
+    }
+}
