@@ -14,13 +14,14 @@ fn follow(master: &Daemon, slave: &Daemon) {
     wait_in_sync(master, slave);
     fill(&mut client, "after", 500);
     churn(&mut client, 1, 3000);
-    client.ok("SELECT 7");
-    client.ok("SET short-lived x PX 150");
-    client.ok("SET set-anew x EX 1");
-    client.ok("SET set-anew y");
     wait_in_sync(master, slave);
     assert_same_ttls(&mut master.client(), &mut slave.client());
 
+    client.ok("SELECT 7");
+    client.ok("SET set-anew x EX 1");
+    client.ok("SET set-anew y");
+    client.ok("SET short-lived x PX 150");
+    wait_in_sync(master, slave);
     let mut at_slave = slave.client();
     at_slave.ok("SELECT 7");
     wait_for(SOON, "the key to expire on the slave", || (at_slave.run("GET short-lived") == Value::Nil).then_some(()));
