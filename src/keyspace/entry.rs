@@ -176,17 +176,22 @@ impl Entry {
     pub(super) fn is_shared(&self) -> bool {
         self.encoding_bits() == SHARED
     }
+    /// The pointer of a long value, from `Arc::into_raw`; this entry holds a count of it.
+    fn shared_pointer(&self) -> *const Vec<u8> {
+        assert!(self.is_shared());
+        // SAFETY: with this encoding the value is that pointer.
+        unsafe { self.value_word().cast::<*const Vec<u8>>().read_unaligned() }
+    }
     fn shared(&self) -> &Vec<u8> {
-        debug_assert_eq!(self.encoding_bits(), SHARED);
-        // SAFETY: with this encoding the value is a pointer from `Arc::into_raw` whose count this entry holds.
-        unsafe { &*self.value_word().cast::<*const Vec<u8>>().read_unaligned() }
+        // SAFETY: the block lives as long as this entry's count of it, and only `&mut OwnedEntry` changes it.
+        unsafe { &*self.shared_pointer() }
     }
     /// The shared block, counted once more.
     pub(super) fn share(&self) -> Option<SharedBytes> {
-        if self.encoding_bits() != SHARED {
+        if !self.is_shared() {
             return None;
         }
-        let pointer: *const Vec<u8> = self.shared();
+        let pointer = self.shared_pointer();
         // SAFETY: as in `shared`; the count that this makes belongs to the returned `Arc`.
         unsafe {
             Arc::increment_strong_count(pointer);
@@ -250,7 +255,7 @@ impl Entry {
     /// Bytes that this entry has allocated, as `maxmemory` and MEMORY USAGE count them.
     pub fn allocated(&self) -> usize {
         let entry = size_class(self.layout().size());
-        if self.encoding_bits() != SHARED {
+        if !self.is_shared() {
             return entry;
         }
         entry + size_class(size_of::<Vec<u8>>() + 16) + size_class(self.shared().capacity())
@@ -419,7 +424,7 @@ impl OwnedEntry {
         self.write(|len| len, bytes)
     }
     fn write(&mut self, offset: impl FnOnce(usize) -> usize, bytes: &[u8]) -> usize {
-        if self.0.encoding_bits() == SHARED {
+        if self.0.is_shared() {
             return self.edit_shared(|long| {
                 let offset = offset(long.len());
                 write_range(long, offset, bytes);
@@ -444,7 +449,7 @@ impl OwnedEntry {
         // `shared` and, perhaps as another block's, back into the word; `ManuallyDrop` keeps an unwinding `edit` from freeing it twice.
         unsafe {
             self.0.0.as_ptr().write_unaligned(header);
-            let mut shared = ManuallyDrop::new(Arc::from_raw(word.read_unaligned()));
+            let mut shared = ManuallyDrop::new(Arc::from_raw(self.0.shared_pointer()));
             if Arc::get_mut(&mut shared).is_none() {
                 let copy = Arc::new(Vec::clone(&shared));
                 ManuallyDrop::drop(&mut shared);
@@ -468,8 +473,8 @@ impl Drop for OwnedEntry {
         let layout = self.0.layout();
         // SAFETY: this owner is the last user of the allocation, which was made with the layout that the header describes.
         unsafe {
-            if self.0.encoding_bits() == SHARED {
-                drop(Arc::from_raw(self.0.value_word().cast::<*const Vec<u8>>().read_unaligned()));
+            if self.0.is_shared() {
+                drop(Arc::from_raw(self.0.shared_pointer()));
             }
             dealloc(self.0.0.as_ptr().cast(), layout);
         }
