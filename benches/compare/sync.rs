@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use crate::load::{EVENTS, Epoll, Generator, Op, Single, connect};
 use crate::median;
 use crate::options::Options;
-use crate::support::process::rss;
+use crate::support::process::{rss, waited_us};
 use crate::support::{Client, Daemon, Kind, offset};
 use crate::support::{info, info_u64};
 
@@ -39,6 +39,7 @@ struct Samples {
     calm_max_us: Vec<f64>,
     busy_p999_us: Vec<f64>,
     busy_max_us: Vec<f64>,
+    waited_us: Vec<f64>,
     extra_mib: Vec<f64>,
 }
 
@@ -50,8 +51,8 @@ pub fn measure(options: &Options) {
         }
         println!("\nFull sync of {keys} keys under {} writes a second; medians of {} rounds, delays of replies in ms", options.rate, options.rounds);
         println!(
-            "{:<14} | {:>10} {:>10} | {:>9} {:>9} | {:>10} {:>9} | {:>12} {:>8} | {:>9}",
-            "", "snapshot s", "in sync s", "p99.9", "max", "sync p99.9", "max", "longest turn", "fork ms", "extra MiB"
+            "{:<14} | {:>10} {:>10} | {:>9} {:>9} | {:>10} {:>9} | {:>12} {:>8} {:>9} | {:>9}",
+            "", "snapshot s", "in sync s", "p99.9", "max", "sync p99.9", "max", "longest turn", "fork ms", "no core", "extra MiB"
         );
         let mut samples: Vec<Samples> = servers.iter().map(|_| Samples::default()).collect();
         for round in 0..options.rounds {
@@ -63,6 +64,7 @@ pub fn measure(options: &Options) {
         for (server, samples) in servers.iter().zip(&mut samples) {
             row(server.kind, samples);
         }
+        println!("(no core: how long the thread that serves clients was ready to run during the sync and had none; delays include it)");
     }
 }
 
@@ -73,7 +75,7 @@ fn row(kind: Kind, samples: &mut Samples) {
         _ => format!("{:.2}", median(values) / 1000.0),
     };
     println!(
-        "{:<14} | {:>10.2} {:>10.2} | {:>9} {:>9} | {:>10} {:>9} | {:>12} {:>8} | {:>9.1}",
+        "{:<14} | {:>10.2} {:>10.2} | {:>9} {:>9} | {:>10} {:>9} | {:>12} {:>8} {:>9} | {:>9.1}",
         kind.name(),
         median(&mut samples.snapshot_s),
         median(&mut samples.caught_up_s),
@@ -83,6 +85,7 @@ fn row(kind: Kind, samples: &mut Samples) {
         ms(&mut samples.busy_max_us),
         ms(&mut samples.turn_us),
         ms(&mut samples.fork_us),
+        ms(&mut samples.waited_us),
         median(&mut samples.extra_mib),
     );
 }
@@ -98,9 +101,11 @@ fn measure_once(server: &Daemon, keys: u64, options: &Options, samples: &mut Sam
     let _ = client.run("CONFIG RESETSTAT");
     phase.store(SYNCING, Ordering::SeqCst);
     let memory = Memory::watch(server.pid());
+    let waited = waited_us(server.pid());
     let reader = Reader::attach(server.port);
     let (snapshot, caught_up) = reader.follow(&mut client);
     let top = memory.stop();
+    samples.waited_us.push((waited_us(server.pid()) - waited) as f64);
     phase.store(STOP, Ordering::SeqCst);
     let [mut calm, mut busy] = writer.join().expect("the writer");
 

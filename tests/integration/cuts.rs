@@ -216,6 +216,50 @@ fn short_cuts(master: &Daemon, slave: &Daemon) {
     }
 }
 
+/// Cuts at places that only chance decides, in full syncs and in the stream, while writes go on: nothing is lost, nothing is applied twice.
+fn breaks_under_writes(master: &Daemon, slave: &Daemon) {
+    let mut client = master.client();
+    fill(&mut client, "key", 5000);
+    let link = Link::to(master.port);
+    let (port, done) = (master.port, Arc::new(AtomicBool::new(false)));
+    let until = done.clone();
+    let writer = std::thread::spawn(move || {
+        let mut client = Client::connect(port);
+        for seed in 1.. {
+            churn(&mut client, seed, 500);
+            if until.load(Ordering::SeqCst) {
+                return;
+            }
+        }
+    });
+    replicate(slave, link.port);
+    // From a few bytes to more than a snapshot; each follows from the one before.
+    let mut bytes = 17;
+    for cut in 1..=25 {
+        link.cut_after(Direction::Down, bytes);
+        wait_for(SOON, &format!("cut {cut} after {bytes} bytes"), || (link.cuts() >= cut).then_some(()));
+        bytes = bytes * 7919 % 600_011;
+    }
+    done.store(true, Ordering::SeqCst);
+    writer.join().expect("writing");
+    wait_in_sync(master, slave);
+}
+
+#[test]
+fn breaks_under_writes_between_ours() {
+    breaks_under_writes(&Daemon::replikant(&[]), &Daemon::replikant(&[]));
+}
+
+#[test]
+fn breaks_under_writes_between_ours_and_a_real_slave() {
+    breaks_under_writes(&Daemon::replikant(&[]), &Daemon::redis(Peer::V6, &[]));
+}
+
+#[test]
+fn breaks_under_writes_between_a_real_master_and_ours() {
+    breaks_under_writes(&Daemon::redis(Peer::V7, &[]), &Daemon::replikant(&[]));
+}
+
 #[test]
 fn a_cut_longer_than_the_backlog_costs_a_full_resync() {
     let (master, slave) = (Daemon::replikant(&["--repl-backlog-size", "16kb"]), Daemon::replikant(&[]));
