@@ -111,6 +111,7 @@ fn pair() -> anyhow::Result<ExitCode> {
 
 /// Runs nodes until a signal, SHUTDOWN, or a failure.
 fn run(nodes: Vec<Node>) -> anyhow::Result<ExitCode> {
+    purge_aside();
     actix_rt::System::new().block_on(async {
         let mut handles = Vec::new();
         for node in nodes {
@@ -151,6 +152,27 @@ async fn stop_on_signal(handles: Vec<NodeHandle>) {
 fn refuse_huge_pages() {
     // SAFETY: the call only sets a flag of this process. Where the kernel does not know it, huge pages stay as they are.
     unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
+}
+
+/// mimalloc's option `purge_delay`: milliseconds after which freed memory goes back to the system.
+const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
+/// How often freed memory is given back.
+const PURGE_PERIOD: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// Giving freed memory back takes the thread that does it milliseconds, so no thread does it in passing: one does nothing else.
+fn purge_aside() {
+    let never = std::ffi::c_long::from(i32::MAX);
+    // SAFETY: options may be set at any time.
+    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, never) };
+    let janitor = std::thread::Builder::new().name("purge".to_owned());
+    // Without the thread the memory just stays for later use.
+    let _ = janitor.spawn(|| {
+        loop {
+            std::thread::park_timeout(PURGE_PERIOD);
+            // SAFETY: collects this thread's heap and what all threads have freed for good.
+            unsafe { libmimalloc_sys::mi_collect(true) };
+        }
+    });
 }
 
 fn daemonize() -> anyhow::Result<()> {

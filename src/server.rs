@@ -75,7 +75,7 @@ impl Node {
         state.config_file = self.config_file;
         state.executable = self.executable;
         if let Some((host, port)) = state.config.slaveof.clone() {
-            state.role = Role::Replica(Box::new(MasterLink::new(host, port, state.now_ms)));
+            state.role = Role::Replica(Box::new(MasterLink::new(host, port, state.steady_ms)));
         }
         let listeners = listen(&state)?;
         let addrs: Vec<Addr> = listeners.iter().map(|listener| listener.local_addr()).collect();

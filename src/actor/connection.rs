@@ -45,7 +45,7 @@ impl Connection {
         let period = state.config.tcp_keepalive;
         socket.set_keepalive((period > 0).then(|| std::time::Duration::from_secs(period)));
         let id = state.clients.next_id();
-        let mut client = Client::new(id, socket.peer_addr(), socket.local_addr(), socket.fd(), state.now_ms);
+        let mut client = Client::new(id, socket.peer_addr(), socket.local_addr(), socket.fd(), state.steady_ms);
         if matches!(client.addr, NetAddr::Unix(_)) {
             client.flags |= ClientFlags::UNIX_SOCKET;
         }

@@ -78,7 +78,7 @@ fn sample(state: &mut NodeState) {
 fn clients(state: &mut NodeState) {
     let timeout_ms = state.config.timeout as i64 * 1000;
     let limits = state.config.client_output_buffer_limit;
-    let now_ms = state.now_ms;
+    let now_ms = state.steady_ms;
     let mut close: Vec<Slot> = Vec::new();
     for (slot, client) in state.clients.iter_mut() {
         let linked = client.flags.intersects(ClientFlags::MASTER | ClientFlags::REPLICA);

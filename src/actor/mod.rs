@@ -16,6 +16,7 @@ mod replica_session;
 mod replication_master;
 mod shell;
 mod snapshot_worker;
+mod timer;
 mod turn;
 
 pub use connection::Connection;

@@ -4,7 +4,9 @@
 //! turn, as any connection does (the master is a client of this node whose commands are applied, counted and not answered). The old data stays
 //! in place until the new is whole. Stops when the node stops.
 
+use std::cell::Cell;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -15,6 +17,7 @@ use slog::{error, info, warn};
 
 use super::connection::Pump;
 use super::shell::Shell;
+use super::timer::{every, is_late};
 use crate::command::{Client, ClientFlags, NodeState, Request};
 use crate::env::{Env, Feed, Socket};
 use crate::keyspace::{UnixMs, lru_clock};
@@ -34,9 +37,11 @@ const UNLOADED_BYTES_MAX: usize = 16 << 20;
 /// The actor of the link to the master.
 pub struct ReplicaClient {
     shell: Rc<Shell>,
-    attempt: Option<SpawnHandle>,
-    retry: Option<SpawnHandle>,
+    /// The number of the attempt that counts. A cancelled future may be polled once more: an attempt with another number does nothing then, so
+    /// that there are never two links.
+    current: Rc<Cell<u64>>,
     backoff_ms: u64,
+    last_tick_ms: i64,
 }
 
 /// The role is replica of `MasterLink`'s host and port: link up, dropping what link there is.
@@ -70,13 +75,12 @@ enum LinkFailure {
 
 impl ReplicaClient {
     pub fn new(shell: Rc<Shell>) -> Self {
-        ReplicaClient { shell, attempt: None, retry: None, backoff_ms: BACKOFF_MIN_MS }
+        ReplicaClient { shell, current: Rc::default(), backoff_ms: BACKOFF_MIN_MS, last_tick_ms: 0 }
     }
 
-    fn drop_link(&mut self, ctx: &mut Context<Self>) {
-        for handle in [self.attempt.take(), self.retry.take()].into_iter().flatten() {
-            ctx.cancel_future(handle);
-        }
+    /// Ends the attempt, the link, and a waiting retry.
+    fn drop_link(&mut self) {
+        self.current.set(self.current.get() + 1);
         let mut state = self.shell.state.borrow_mut();
         let masters: Vec<_> = state.clients.iter().filter(|(_, client)| client.is(ClientFlags::MASTER)).map(|(slot, _)| slot).collect();
         for slot in masters {
@@ -85,13 +89,18 @@ impl ReplicaClient {
     }
 
     fn start(&mut self, ctx: &mut Context<Self>) {
-        let link = link_up(self.shell.clone());
-        self.attempt = Some(ctx.spawn(link.into_actor(self).map(|ended, act, ctx| act.ended(ended, ctx))));
+        let (current, number) = (self.current.clone(), self.current.get());
+        let mut link = Box::pin(link_up(self.shell.clone()));
+        let link = poll_fn(move |cx| if current.get() == number { link.as_mut().poll(cx).map(Some) } else { Poll::Ready(None) });
+        ctx.spawn(link.into_actor(self).map(move |ended, act, ctx| {
+            if let Some(ended) = ended.filter(|_| act.current.get() == number) {
+                act.ended(ended, ctx);
+            }
+        }));
     }
 
     /// The attempt, or the link, is over: says why and tries again.
     fn ended(&mut self, ended: Result<(), LinkFailure>, ctx: &mut Context<Self>) {
-        self.attempt = None;
         let shell = self.shell.clone();
         let mut state = shell.state.borrow_mut();
         state.tick();
@@ -101,7 +110,7 @@ impl ReplicaClient {
         let Role::Replica(link) = &mut state.role else { return };
         warn!(state.log, "The link to the master is down"; "master" => format!("{}:{}", link.host, link.port), "why" => &reason);
         link.last_error = Some(reason);
-        set_down(link, state.now_ms);
+        set_down(link, state.steady_ms);
         if was_up {
             self.backoff_ms = BACKOFF_MIN_MS;
         }
@@ -112,10 +121,12 @@ impl ReplicaClient {
     }
 
     fn retry_after(&mut self, delay_ms: u64, ctx: &mut Context<Self>) {
-        self.retry = Some(ctx.run_later(Duration::from_millis(delay_ms), |act, ctx| {
-            act.retry = None;
-            act.start(ctx);
-        }));
+        let number = self.current.get();
+        ctx.run_later(Duration::from_millis(delay_ms), move |act, ctx| {
+            if act.current.get() == number {
+                act.start(ctx);
+            }
+        });
     }
 
     /// Once a second: an ACK, and whether the master is still there.
@@ -123,13 +134,14 @@ impl ReplicaClient {
         let mut state = self.shell.state.borrow_mut();
         state.tick();
         let state = &mut *state;
+        let late = is_late(std::mem::replace(&mut self.last_tick_ms, state.steady_ms), state.steady_ms);
         let Role::Replica(link) = &mut state.role else { return };
         if !link.is_up() {
             return;
         }
         let Some((slot, client)) = state.clients.iter_mut().find(|(_, client)| client.is(ClientFlags::MASTER)) else { return };
         link.last_io_ms = client.last_interaction_ms;
-        if state.now_ms - client.last_interaction_ms > state.config.repl_timeout as i64 * 1000 {
+        if !late && state.steady_ms - client.last_interaction_ms > state.config.repl_timeout as i64 * 1000 {
             warn!(state.log, "MASTER timeout: no data nor PING received...");
             state.requests.push(Request::Close(slot));
         } else {
@@ -277,7 +289,7 @@ impl Attempt {
             Some((replid, offset)) => info!(state.log, "Full resync from master: {replid}:{offset}"),
             None => info!(state.log, "Full resync from a master that knows only SYNC"),
         }
-        let now_ms = state.now_ms;
+        let now_ms = state.steady_ms;
         let link = link_of(&mut state)?;
         link.sync_read_bytes = 0;
         link.sync_total_bytes = None;
@@ -291,7 +303,7 @@ impl Attempt {
         info!(state.log, "MASTER <-> REPLICA sync: receiving the snapshot"; "bytes" => size.map_or("streamed".to_owned(), |size| size.to_string()));
         let mut options = LoadOptions::new(state.keyspace.databases(), state.keyspace.hash_seed());
         options.checksum = state.config.rdbchecksum;
-        options.access = rdb::Access::Lru { clock: lru_clock(UnixMs(state.now_ms)) };
+        options.access = rdb::Access::Lru { clock: lru_clock(UnixMs(state.steady_ms)) };
         link_of(&mut state)?.sync_total_bytes = size;
         let (sender, receiver) = oneshot::channel();
         let job = move |input: Box<dyn std::io::Read + Send>| {
@@ -316,7 +328,7 @@ impl Attempt {
         }
         let mut state = self.shell.state.borrow_mut();
         state.tick();
-        let now_ms = state.now_ms;
+        let now_ms = state.steady_ms;
         let link = link_of(&mut state)?;
         link.sync_read_bytes += len;
         link.sync_last_io_ms = now_ms;
@@ -331,8 +343,8 @@ impl Attempt {
         let mut life = actix_rt::time::interval(Duration::from_secs(1));
         loop {
             let next = poll_fn(|cx| match std::pin::Pin::new(&mut loaded).poll(cx) {
-                std::task::Poll::Ready(result) => std::task::Poll::Ready(Some(result)),
-                std::task::Poll::Pending => life.poll_tick(cx).map(|_| None),
+                Poll::Ready(result) => Poll::Ready(Some(result)),
+                Poll::Pending => life.poll_tick(cx).map(|_| None),
             });
             match next.await {
                 Some(result) => return Ok(result.map_err(|_| ended())??),
@@ -394,8 +406,9 @@ impl Attempt {
             link.state = LinkState::Connected;
             link.down_since_ms = None;
             link.last_error = None;
-            link.last_io_ms = state.now_ms;
-            let mut client = Client::new(state.clients.next_id(), self.socket.peer_addr(), self.socket.local_addr(), self.socket.fd(), state.now_ms);
+            link.last_io_ms = state.steady_ms;
+            let mut client =
+                Client::new(state.clients.next_id(), self.socket.peer_addr(), self.socket.local_addr(), self.socket.fd(), state.steady_ms);
             client.flags |= ClientFlags::MASTER | ClientFlags::AUTHENTICATED;
             client.db = link.stream_db.unwrap_or_default();
             let offset = state.stream.offset().to_string();
@@ -415,7 +428,7 @@ impl Actor for ReplicaClient {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.run_interval(Duration::from_secs(1), |act, _| act.tick());
+        every(ctx, Duration::from_secs(1), |act, _| act.tick());
     }
 }
 
@@ -423,7 +436,7 @@ impl Handler<Follow> for ReplicaClient {
     type Result = ();
 
     fn handle(&mut self, _: Follow, ctx: &mut Context<Self>) {
-        self.drop_link(ctx);
+        self.drop_link();
         self.backoff_ms = BACKOFF_MIN_MS;
         self.start(ctx);
     }
@@ -433,7 +446,7 @@ impl Handler<StopFollowing> for ReplicaClient {
     type Result = ();
 
     fn handle(&mut self, message: StopFollowing, ctx: &mut Context<Self>) {
-        self.drop_link(ctx);
+        self.drop_link();
         let Some(reason) = message.reason else { return };
         let shell = self.shell.clone();
         let mut state = shell.state.borrow_mut();
@@ -442,7 +455,7 @@ impl Handler<StopFollowing> for ReplicaClient {
         if let Role::Replica(link) = &mut state.role {
             error!(state.log, "The link to the master is stopped"; "why" => &reason);
             link.last_error = Some(reason);
-            set_down(link, state.now_ms);
+            set_down(link, state.steady_ms);
             self.retry_after(BACKOFF_STOPPED_MS, ctx);
         }
     }
@@ -457,7 +470,7 @@ impl Handler<StopAll> for ReplicaClient {
     type Result = ();
 
     fn handle(&mut self, _: StopAll, ctx: &mut Context<Self>) {
-        self.drop_link(ctx);
+        self.drop_link();
         ctx.stop();
     }
 }

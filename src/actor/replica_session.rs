@@ -15,6 +15,7 @@ use slog::{info, warn};
 
 use super::shell::{Conn, Shell};
 use super::snapshot_worker::{ReadSpool, SnapshotWorker};
+use super::timer::every;
 use crate::command::{NodeState, Request};
 use crate::keyspace::SnapshotId;
 use crate::replication::{ReplId, ReplOffset, Replica, ReplicaState};
@@ -103,7 +104,7 @@ impl ReplicaSession {
         let begun = self.with_replica(|state, replica| {
             replica.state = ReplicaState::SendBulk;
             replica.snapshot = Some(id);
-            replica.progress_ms = state.now_ms;
+            replica.progress_ms = state.steady_ms;
             let diskless = replica.capa_eof && state.config.repl_diskless_sync;
             let mark = diskless.then(|| state.env.random.hex(40));
             (mark, replica.plain_sync)
@@ -161,7 +162,7 @@ impl ReplicaSession {
             Ok(n) => {
                 self.with_replica(|state, replica| {
                     state.stats.net_repl_output_bytes += n as u64;
-                    replica.progress_ms = state.now_ms;
+                    replica.progress_ms = state.steady_ms;
                 });
                 Some(n)
             }
@@ -276,7 +277,7 @@ impl ReplicaSession {
         self.with_replica(|state, replica| {
             replica.snapshot = None;
             replica.state = if awaits { ReplicaState::WaitAck } else { ReplicaState::Online };
-            replica.ack_ms = state.now_ms;
+            replica.ack_ms = state.steady_ms;
             info!(state.log, "Snapshot sent to replica"; "offset" => replica.sent.0, "bytes" => source.as_ref().map_or(0, |source| source.bytes));
         });
         self.shell.addresses().master.do_send(super::replication_master::SnapshotSent);
@@ -317,7 +318,7 @@ impl ReplicaSession {
         drop(io);
         replica.sent.0 += burst as u64;
         if burst > 0 {
-            replica.progress_ms = state.now_ms;
+            replica.progress_ms = state.steady_ms;
         }
         state.stats.net_repl_output_bytes += burst as u64;
         match outcome {
@@ -352,7 +353,7 @@ impl Actor for ReplicaSession {
         } else {
             self.with_replica(|_, replica| replica.state = ReplicaState::Online);
         }
-        ctx.run_interval(KEEPALIVE, |act, ctx| {
+        every(ctx, KEEPALIVE, |act, ctx| {
             act.keep_alive();
             act.go_on(ctx);
         });

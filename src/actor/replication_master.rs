@@ -15,6 +15,7 @@ use super::keyspace::{CancelSnapshot, CaptureInto};
 use super::replica_session::{Kick, ReplicaSession, SnapshotNews, Source};
 use super::shell::Shell;
 use super::snapshot_worker::{Release, SnapshotWorker, Task};
+use super::timer::{every, is_late};
 use crate::command::{ClientFlags, NodeState, Slot};
 use crate::keyspace::SnapshotId;
 use crate::rdb::WriterOptions;
@@ -32,6 +33,7 @@ pub struct ReplicationMaster {
     waiting: Vec<Slot>,
     waiting_since_ms: i64,
     last_ping_ms: i64,
+    last_tick_ms: i64,
     /// Since when there are no slaves, for `repl-backlog-ttl`.
     alone_since_ms: Option<i64>,
 }
@@ -117,6 +119,7 @@ impl ReplicationMaster {
             waiting: Vec::new(),
             waiting_since_ms: 0,
             last_ping_ms: 0,
+            last_tick_ms: 0,
             alone_since_ms: None,
         }
     }
@@ -150,7 +153,7 @@ impl ReplicationMaster {
         state.tick();
         self.waiting.retain(|slot| state.clients.get(*slot).is_some_and(|client| client.is(ClientFlags::REPLICA)));
         let delay_ms = if state.config.repl_diskless_sync { state.config.repl_diskless_sync_delay as i64 * 1000 } else { 0 };
-        if self.waiting.is_empty() || state.now_ms < self.waiting_since_ms + delay_ms {
+        if self.waiting.is_empty() || state.steady_ms < self.waiting_since_ms + delay_ms {
             return;
         }
         // Every start of a full sync makes the stream say SELECT again.
@@ -184,7 +187,7 @@ impl ReplicationMaster {
         if let Some(source) = &source {
             replica.sent = source.offset;
         }
-        replica.ack_ms = state.now_ms;
+        replica.ack_ms = state.steady_ms;
         let session = ReplicaSession::new(self.shell.clone(), conn, source).start();
         self.sessions.insert(slot, session);
         self.hold(state);
@@ -241,14 +244,16 @@ impl ReplicationMaster {
         let mut state = shell.state.borrow_mut();
         let state = &mut *state;
         state.tick();
-        let now_ms = state.now_ms;
+        let now_ms = state.steady_ms;
         let is_master = matches!(state.role, crate::replication::Role::Master);
         let ping_ms = state.config.repl_ping_replica_period as i64 * 1000;
         if is_master && !self.sessions.is_empty() && now_ms - self.last_ping_ms >= ping_ms {
             self.last_ping_ms = now_ms;
             state.stream.append(b"*1\r\n$4\r\nPING\r\n");
         }
-        self.drop_lost(state);
+        if !is_late(std::mem::replace(&mut self.last_tick_ms, now_ms), now_ms) {
+            self.drop_lost(state);
+        }
         self.expire_backlog(state, is_master);
         self.hold(state);
         for session in self.sessions.values() {
@@ -258,7 +263,7 @@ impl ReplicationMaster {
 
     /// Closes links to slaves that say nothing or are too far behind.
     fn drop_lost(&mut self, state: &mut NodeState) {
-        let now_ms = state.now_ms;
+        let now_ms = state.steady_ms;
         let timeout_ms = state.config.repl_timeout as i64 * 1000;
         let limit = state.config.client_output_buffer_limit[1];
         let offset = state.stream.offset().0;
@@ -293,11 +298,11 @@ impl ReplicationMaster {
     fn expire_backlog(&mut self, state: &mut NodeState, is_master: bool) {
         let ttl_ms = state.config.repl_backlog_ttl as i64 * 1000;
         let alone = state.clients.replicas().is_empty();
-        let since = if alone { *self.alone_since_ms.get_or_insert(state.now_ms) } else { state.now_ms };
+        let since = if alone { *self.alone_since_ms.get_or_insert(state.steady_ms) } else { state.steady_ms };
         if !alone {
             self.alone_since_ms = None;
         }
-        if alone && is_master && ttl_ms > 0 && state.stream.is_active() && state.now_ms - since > ttl_ms {
+        if alone && is_master && ttl_ms > 0 && state.stream.is_active() && state.steady_ms - since > ttl_ms {
             state.stream.deactivate(ReplId::random(&*state.env.random));
             info!(state.log, "Replication backlog freed after {} seconds without connected replicas.", ttl_ms / 1000);
         }
@@ -308,7 +313,7 @@ impl Actor for ReplicationMaster {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        ctx.run_interval(TICK, |act, _| act.tick());
+        every(ctx, TICK, |act, _| act.tick());
     }
 }
 
@@ -330,7 +335,7 @@ impl Handler<StartFullSync> for ReplicationMaster {
                 return self.start_session(&mut state, message.0, Some(id));
             }
             if self.waiting.is_empty() {
-                self.waiting_since_ms = state.now_ms;
+                self.waiting_since_ms = state.steady_ms;
             }
         }
         if !self.waiting.contains(&message.0) {

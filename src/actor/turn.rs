@@ -107,7 +107,7 @@ impl Turn {
         let index = self.conns.len() as u32;
         let congested = shell.is_congested(state, conn.slot);
         let Some(client) = state.clients.get_mut(conn.slot) else { return };
-        client.last_interaction_ms = state.now_ms;
+        client.last_interaction_ms = state.steady_ms;
         let limits = limits(client.is(ClientFlags::AUTHENTICATED), &state.config);
         let db = client.db;
         let waits = congested || client.flags.intersects(ClientFlags::BLOCKED | ClientFlags::CLOSE_AFTER_REPLY);

@@ -91,8 +91,8 @@ fn describe(node: &NodeState, client: &Client) -> String {
         client.laddr,
         client.fd,
         text(&client.name),
-        (node.now_ms - client.created_ms) / 1000,
-        (node.now_ms - client.last_interaction_ms) / 1000,
+        (node.steady_ms - client.created_ms) / 1000,
+        (node.steady_ms - client.last_interaction_ms) / 1000,
         flag_letters(client),
         client.db.0,
         client.watched.len(),
@@ -180,7 +180,7 @@ impl Filter {
             && self.addr.as_ref().is_none_or(|addr| *addr == client.addr.to_string())
             && self.laddr.as_ref().is_none_or(|laddr| *laddr == client.laddr.to_string())
             && self.user.as_ref().is_none_or(|user| *user == client.user)
-            && self.older_than_seconds.is_none_or(|age| (node.now_ms - client.created_ms) / 1000 >= age)
+            && self.older_than_seconds.is_none_or(|age| (node.steady_ms - client.created_ms) / 1000 >= age)
     }
 
     /// Pairs of option and value, as Redis 8.2 reads them: of an option given twice the last value counts.
@@ -252,7 +252,7 @@ mod tests {
         let (mut node, first) = NodeState::for_tests();
         let addr = Addr::Ip(([10, 0, 0, 1], 77).into());
         let id = node.clients.next_id();
-        let mut client = Client::new(id, addr.clone(), addr, 9, node.now_ms - 5_000);
+        let mut client = Client::new(id, addr.clone(), addr, 9, node.steady_ms - 5_000);
         client.flags |= ClientFlags::AUTHENTICATED | ClientFlags::REPLICA;
         let second = node.clients.insert(client);
         (node, first, second)

@@ -233,7 +233,7 @@ impl NodeState {
     /// Slaves that are online and have acknowledged within `min-replicas-max-lag` seconds.
     pub fn good_replicas(&self) -> usize {
         let max_lag_ms = self.config.min_replicas_max_lag as i64 * 1000;
-        let now_ms = self.now_ms;
+        let now_ms = self.steady_ms;
         let good = |replica: &crate::replication::Replica| {
             replica.state == crate::replication::ReplicaState::Online && now_ms - replica.ack_ms <= max_lag_ms
         };

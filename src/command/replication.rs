@@ -76,7 +76,7 @@ fn cut_link(node: &mut NodeState) {
 
 /// Becomes a slave, or the slave of another master, whom it asks to continue the history it has.
 fn follow(node: &mut NodeState, host: &str, port: u16) {
-    let mut link = MasterLink::new(host.to_owned(), port, node.now_ms);
+    let mut link = MasterLink::new(host.to_owned(), port, node.steady_ms);
     // What a master has written itself may be what the new master has got from it, as a slave of the same history. Numbers begin with the
     // first slave: before it there is nothing to ask for.
     let own = node.stream.is_active().then(|| (node.stream.replid, node.stream.offset()));
@@ -93,7 +93,7 @@ fn follow(node: &mut NodeState, host: &str, port: u16) {
                 Some((_, master)) => Some(master.db),
                 None => before.stream_db,
             };
-            link.down_since_ms = if before.is_up() { Some(node.now_ms) } else { before.down_since_ms };
+            link.down_since_ms = if before.is_up() { Some(node.steady_ms) } else { before.down_since_ms };
         }
     }
     cut_link(node);
@@ -172,7 +172,7 @@ fn printable(text: &[u8]) -> Option<String> {
 
 /// `REPLCONF ACK <offset> [FACK <offset>]` never gets a reply. FACK tells of the slave's AOF, which nothing here asks for.
 fn acknowledge(ctx: &mut Ctx<'_>, offset: &[u8]) {
-    let (now_ms, slot) = (ctx.node.now_ms, ctx.slot);
+    let (now_ms, slot) = (ctx.node.steady_ms, ctx.slot);
     let client = ctx.client_mut();
     if !client.is(ClientFlags::REPLICA) {
         return;
@@ -283,7 +283,7 @@ fn full_sync(ctx: &mut Ctx<'_>, refusal: Option<PsyncRefusal>) {
 }
 
 fn become_replica<'a>(ctx: &'a mut Ctx<'_>, state: ReplicaState) -> &'a mut Replica {
-    let now_ms = ctx.node.now_ms;
+    let now_ms = ctx.node.steady_ms;
     ctx.client_mut().flags |= ClientFlags::REPLICA;
     let replica = told(ctx);
     replica.state = state;

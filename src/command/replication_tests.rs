@@ -14,14 +14,14 @@ fn run(node: &mut NodeState, slot: Slot, line: &str) -> String {
 
 fn another_client(node: &mut NodeState) -> Slot {
     let addr = |port| Addr::Ip(([10, 0, 0, 9], port).into());
-    let mut client = super::super::Client::new(node.clients.next_id(), addr(4000), addr(6379), -1, node.now_ms);
+    let mut client = super::super::Client::new(node.clients.next_id(), addr(4000), addr(6379), -1, node.steady_ms);
     client.flags |= ClientFlags::AUTHENTICATED;
     node.clients.insert(client)
 }
 
 /// The node as a slave whose link is up, at offset 1000 of `ID`; and the master's client.
 fn linked(node: &mut NodeState) -> Slot {
-    let mut link = MasterLink::new("10.0.0.1".to_owned(), 6379, node.now_ms);
+    let mut link = MasterLink::new("10.0.0.1".to_owned(), 6379, node.steady_ms);
     link.state = LinkState::Connected;
     node.role = Role::Replica(Box::new(link));
     node.stream.adopt(ReplId::parse(ID).unwrap(), ReplOffset(1000));
@@ -210,7 +210,7 @@ fn a_slave_takes_its_history_to_another_master() {
     assert_eq!(run(&mut node, slot, "REPLICAOF 10.0.0.2 6379"), "+OK\r\n");
     let now = link(&node).clone();
     assert_eq!((now.cached, now.stream_db), (Some((ReplId::parse(ID).unwrap(), ReplOffset(1000))), Some(DbIndex(3))));
-    assert_eq!(now.down_since_ms, Some(node.now_ms));
+    assert_eq!(now.down_since_ms, Some(node.steady_ms));
     assert!(node.clients.at(master).is(ClientFlags::CLOSE_ASAP), "the old stream is not applied any more");
     // Not linked up with the second one, it still has the first one's history for a third.
     run(&mut node, slot, "REPLICAOF 10.0.0.3 6379");
@@ -285,7 +285,7 @@ fn info_of_a_master_is_redis_own_to_the_letter() {
     told.state = ReplicaState::Online;
     told.announced_ip = Some("hello".to_owned());
     run(&mut node, slot, "REPLCONF ACK 14");
-    node.now_ms += 1500;
+    node.steady_ms += 1500;
     let text = info(&mut node);
     assert!(text.contains("|slave0:ip=hello,port=6666,state=online,offset=14,lag=1|"), "{text}");
     assert!(text.contains("|master_repl_offset:14|second_repl_offset:-1|repl_backlog_active:1|repl_backlog_size:1048576|repl_backlog_first_byte_offset:1|repl_backlog_histlen:14|"));
@@ -320,7 +320,7 @@ fn info_of_a_slave_follows_its_link() {
 
     let master = linked(&mut node);
     node.unapplied = vec![0; 42];
-    node.now_ms += 2000;
+    node.steady_ms += 2000;
     let text = info(&mut node);
     let up = "master_link_status:up|master_last_io_seconds_ago:2|master_sync_in_progress:0|slave_read_repl_offset:1042|slave_repl_offset:1000|slave_priority:100|";
     assert!(text.contains(up), "{text}");

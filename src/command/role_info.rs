@@ -63,7 +63,7 @@ pub(super) fn info(node: &NodeState, out: &mut String) {
 
 /// The fields that only a slave shows.
 fn link_fields(node: &NodeState, link: &MasterLink, out: &mut String) {
-    let seconds_since = |ms: i64| (node.now_ms - ms).max(0) / 1000;
+    let seconds_since = |ms: i64| (node.steady_ms - ms).max(0) / 1000;
     let syncing = link.state == LinkState::Sync;
     let applied = match link.cached {
         _ if link.is_up() => node.stream.offset().0,
@@ -119,7 +119,7 @@ fn replica_fields(node: &NodeState, out: &mut String) {
     }
     for (number, (_, client, replica)) in replicas.into_iter().enumerate() {
         let online = replica.state == ReplicaState::Online;
-        let lag = if online { (node.now_ms - replica.ack_ms).max(0) / 1000 } else { 0 };
+        let lag = if online { (node.steady_ms - replica.ack_ms).max(0) / 1000 } else { 0 };
         let (ip, port, state, offset) = (address(client, replica), replica.listening_port, replica.state.info_name(), replica.ack_offset);
         field(out, &format!("slave{number}"), format_args!("ip={ip},port={port},state={state},offset={offset},lag={lag}"));
     }

@@ -108,6 +108,8 @@ pub struct NodeState {
     /// Unix time, as of the running group of commands.
     pub now_ms: i64,
     pub now_us: i64,
+    /// Milliseconds on the clock that never jumps: what time-outs and ages are measured by.
+    pub steady_ms: i64,
     pub started_ms: i64,
     pub run_id: String,
     /// The port that was really bound (the system may have chosen it).
@@ -155,6 +157,7 @@ impl NodeState {
             dirty: 0,
             now_ms,
             now_us,
+            steady_ms: (env.clock.monotonic_ns() / 1_000_000) as i64,
             started_ms: now_ms,
             run_id: env.random.hex(40),
             tcp_port: config.port,
@@ -208,6 +211,7 @@ impl NodeState {
     pub fn tick(&mut self) {
         self.now_us = self.env.clock.unix_us();
         self.now_ms = self.now_us / 1000;
+        self.steady_ms = (self.env.clock.monotonic_ns() / 1_000_000) as i64;
         self.keyspace.set_clock(UnixMs(self.now_ms));
     }
 
@@ -219,7 +223,7 @@ impl NodeState {
         let env = Env { random: std::sync::Arc::new(SeededRandom::from_seed(7)), ..Env::real() };
         let mut node = NodeState::new(env, Logger::root(slog::Discard, slog::o!()), Config::default()).expect("the default configuration is good");
         let addr = Addr::Ip(([127, 0, 0, 1], 1).into());
-        let mut client = Client::new(node.clients.next_id(), addr.clone(), addr, -1, node.now_ms);
+        let mut client = Client::new(node.clients.next_id(), addr.clone(), addr, -1, node.steady_ms);
         client.flags |= ClientFlags::AUTHENTICATED;
         let slot = node.clients.insert(client);
         (node, slot)

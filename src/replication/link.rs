@@ -45,9 +45,9 @@ pub struct MasterLink {
     pub state: LinkState,
     /// Why the link went down last or a sync was refused.
     pub last_error: Option<String>,
-    /// Unix ms of the last byte from the master.
+    /// Steady ms (`NodeState::steady_ms`) of the last byte from the master.
     pub last_io_ms: i64,
-    /// Unix ms since when the link is down; `None` while it is up or has not been up yet.
+    /// Steady ms (`NodeState::steady_ms`) since when the link is down; `None` while it is up or has not been up yet.
     pub down_since_ms: Option<i64>,
     pub sync_read_bytes: u64,
     pub sync_total_bytes: Option<u64>,

@@ -42,7 +42,7 @@ pub struct Replica {
     pub ack_ms: i64,
     /// The next byte of the stream to send is the one after this.
     pub sent: ReplOffset,
-    /// Unix ms when its socket last took something.
+    /// Steady ms when its socket last took something.
     pub progress_ms: i64,
     /// The snapshot that it is being sent.
     pub snapshot: Option<SnapshotId>,
