@@ -176,7 +176,9 @@ impl<S> Table<S> {
         // SAFETY: as in `bucket`; this table alone owns the array, and `&mut self` is borrowed as long as the bucket.
         unsafe { segment.buckets.add(index).as_mut() }
     }
+}
 
+impl<S: Slot> Table<S> {
     /// Where the slot for which `eq` holds is: segment, bucket, slot number.
     #[inline]
     fn find(&self, hash: u64, mut eq: impl FnMut(&S) -> bool) -> Option<(&Segment<S>, usize, usize)> {
@@ -217,10 +219,7 @@ impl<S> Table<S> {
     }
     /// Prefetches the slots in the home bucket whose tag fits.
     #[inline]
-    pub(in crate::keyspace) fn prefetch_slot(&self, hash: u64)
-    where
-        S: Slot,
-    {
+    pub(in crate::keyspace) fn prefetch_slot(&self, hash: u64) {
         let segment = self.segment(hash);
         let bucket = self.bucket(segment, segment.home(hash));
         bucket.find(tag(hash), &mut |slot: &S| {
@@ -230,10 +229,7 @@ impl<S> Table<S> {
     }
 
     /// Puts in what is not there yet.
-    pub(in crate::keyspace) fn insert_new(&mut self, hash: u64, slot: S, hasher: &KeyHasher, guard: &mut impl Guard<S>)
-    where
-        S: Slot,
-    {
+    pub(in crate::keyspace) fn insert_new(&mut self, hash: u64, slot: S, hasher: &KeyHasher, guard: &mut impl Guard<S>) {
         self.len += 1;
         let mut slot = slot;
         while let Err(refused) = self.place(hash, slot, guard) {
@@ -257,10 +253,7 @@ impl<S> Table<S> {
         }
         Err(slot)
     }
-    pub(in crate::keyspace) fn remove(&mut self, hash: u64, eq: impl FnMut(&S) -> bool, hasher: &KeyHasher, guard: &mut impl Guard<S>) -> Option<S>
-    where
-        S: Slot,
-    {
+    pub(in crate::keyspace) fn remove(&mut self, hash: u64, eq: impl FnMut(&S) -> bool, hasher: &KeyHasher, guard: &mut impl Guard<S>) -> Option<S> {
         let (&segment, at, slot) = self.find(hash, eq)?;
         self.before_change(&segment, at, guard);
         let removed = self.bucket_mut(&segment, at).take(slot);
@@ -290,6 +283,8 @@ impl<S> Table<S> {
         if after >= up_to {
             return false;
         }
+        // A write has touched one of them at most; their cache misses shall overlap.
+        self.bucket(segment, bucket).iter().for_each(Slot::prefetch);
         for slot in self.bucket(segment, bucket).iter() {
             guard.capture(slot, after, up_to);
         }
