@@ -10,6 +10,8 @@ mod state;
 mod stats;
 mod table;
 
+mod bitfield;
+mod bitmaps;
 mod client_commands;
 mod client_list;
 mod config;
@@ -52,6 +54,8 @@ pub(crate) use transaction::discard;
 /// Every row, family by family: the one list of commands.
 pub(crate) fn families() -> Vec<&'static [Spec]> {
     vec![
+        bitfield::ROWS,
+        bitmaps::ROWS,
         client_commands::ROWS,
         config::ROWS,
         connection::ROWS,

@@ -28,7 +28,7 @@ pub(super) fn with_bytes<R>(value: StrRef<'_>, f: impl FnOnce(&[u8]) -> R) -> R 
 
 /// The string in an entry, if there is one; WRONGTYPE if it holds something else.
 #[inline]
-fn string_of(entry: Option<&Entry>) -> Result<Option<StrRef<'_>>, CommandError> {
+pub(super) fn string_of(entry: Option<&Entry>) -> Result<Option<StrRef<'_>>, CommandError> {
     match entry {
         None => Ok(None),
         Some(entry) => entry.string().map(Some).ok_or(CommandError::WRONG_TYPE),

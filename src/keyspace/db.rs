@@ -165,6 +165,24 @@ impl Db {
         self.insert_new(key.hash, OwnedEntry::new_range(key.bytes, offset, value));
         offset + value.len()
     }
+    /// Changes a string's bytes in place (SETBIT, BITFIELD, PFADD): `change` gets at least `len` of them, zeros behind the old end. Creates the
+    /// key if need be. The value becomes raw. The key must not hold another type.
+    pub fn modify_bytes<R>(&mut self, key: Key<'_>, len: usize, change: impl FnOnce(&mut [u8]) -> R) -> R {
+        let mut change = Some(change);
+        let mut run = |bytes: &mut [u8]| (change.take().expect("runs once"))(bytes);
+        if let Some(result) = self.edit(key, |entry| entry.modify(len, &mut run)) {
+            return result;
+        }
+        let mut bytes = vec![0; len];
+        let result = run(&mut bytes);
+        self.insert_new(key.hash, OwnedEntry::new_raw(key.bytes, bytes, None));
+        result
+    }
+    /// Creates or overwrites with a string that is raw whatever its length.
+    pub fn set_raw(&mut self, key: Key<'_>, bytes: Vec<u8>, expire: SetExpire) {
+        let old = self.get(key).and_then(Entry::expire_at);
+        self.insert(key.hash, OwnedEntry::new_raw(key.bytes, bytes, expire.apply(old)));
+    }
     /// Changes an entry, which `change` may reallocate; it must not change whether there is an expiry.
     fn edit<R>(&mut self, key: Key<'_>, change: impl FnOnce(&mut OwnedEntry) -> R) -> Option<R> {
         let slot = self.table.get_mut(key.hash, same_key(key), &mut self.captures)?;

@@ -310,6 +310,10 @@ impl OwnedEntry {
         value.extend_from_slice(bytes);
         Self::build(key, None, 0, RAW, Parts::of(&mut value))
     }
+    /// A string that commands change in place (a bitmap, a HyperLogLog).
+    pub(super) fn new_raw(key: &[u8], mut bytes: Vec<u8>, expire: Option<UnixMs>) -> Self {
+        Self::build(key, expire, 0, RAW, Parts::of(&mut bytes))
+    }
     /// The same value under another key (RENAME, COPY); long values are shared, not copied.
     pub fn with_key(&self, key: &[u8]) -> OwnedEntry {
         self.rebuilt(key, self.0.expire_at())
@@ -431,15 +435,44 @@ impl OwnedEntry {
                 long.len()
             });
         }
+        self.edit_short(|value| {
+            let offset = offset(value.len());
+            write_range(value, offset, bytes);
+            value.len()
+        })
+    }
+    /// SETBIT and its like: `change` gets the bytes to change, at least `len` of them, zeros behind the old end. The value becomes raw. Nothing moves
+    /// where nothing grows, unless a snapshot shares a long value.
+    pub(super) fn modify<R>(&mut self, len: usize, change: impl FnOnce(&mut [u8]) -> R) -> R {
+        let mut header = self.0.header();
+        let encoding = self.0.encoding_bits();
+        if encoding == INLINE && usize::from(header.value_len) >= len {
+            header.flags |= RAW;
+            // SAFETY: with this encoding the value is `value_len` initialized bytes; `&mut self` is the only access.
+            let bytes = unsafe {
+                self.0.0.as_ptr().write_unaligned(header);
+                std::slice::from_raw_parts_mut(self.0.at(self.0.value_start()), usize::from(header.value_len))
+            };
+            return change(bytes);
+        }
+        let grow = |bytes: &mut Vec<u8>| {
+            if bytes.len() < len {
+                reserve(bytes, len);
+                bytes.resize(len, 0);
+            }
+            change(bytes)
+        };
+        if encoding == SHARED { self.edit_shared(grow) } else { self.edit_short(grow) }
+    }
+    /// Rebuilds an entry around its edited value.
+    fn edit_short<R>(&mut self, edit: impl FnOnce(&mut Vec<u8>) -> R) -> R {
         let mut value = match self.0.str_ref() {
             StrRef::Int(number) => itoa::Buffer::new().format(number).as_bytes().to_vec(),
             StrRef::Bytes(bytes) => bytes.to_vec(),
         };
-        let offset = offset(value.len());
-        write_range(&mut value, offset, bytes);
-        let len = value.len();
+        let result = edit(&mut value);
         *self = Self::build(self.0.key(), self.0.expire_at(), self.0.lru(), RAW, Parts::of(&mut value));
-        len
+        result
     }
     fn edit_shared<R>(&mut self, edit: impl FnOnce(&mut Vec<u8>) -> R) -> R {
         let mut header = self.0.header();
@@ -497,14 +530,18 @@ impl Alias {
     }
 }
 
-/// Overwrites `into` at `offset`, zero-padding and growing it as needed.
-fn write_range(into: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
-    let end = offset + bytes.len();
+/// Makes room for a string that grows to `end` bytes: amortised, but a big one does not double; it gets an eighth more than needed.
+fn reserve(into: &mut Vec<u8>, end: usize) {
     if end > into.capacity() && !into.is_empty() {
-        // Amortised, but a big string does not double: an eighth more than needed.
         let slack = if end <= 1 << 20 { end } else { end / 8 };
         into.reserve_exact(end + slack - into.len());
     }
+}
+
+/// Overwrites `into` at `offset`, zero-padding and growing it as needed.
+fn write_range(into: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
+    let end = offset + bytes.len();
+    reserve(into, end);
     if into.len() < offset {
         into.resize(offset, 0);
     }

@@ -1,5 +1,7 @@
 //! Values: what a key can hold. No commands, no keys. So far: strings.
 
+pub mod bitfield;
+pub mod bits;
 pub mod glob;
 pub mod long_double;
 pub mod number;

@@ -1,10 +1,10 @@
-//! The same random commands to ours and to a real Redis 8.2.3: strings, keys, expiry, transactions. Every reply must be the same, and what an
+//! The same random commands to ours and to a real Redis 8.2.3: strings, bitmaps, keys, expiry, transactions. Every reply must be the same, and what an
 //! attached slave gets must mean the same.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::support::tap::StreamTap;
-use crate::support::{Client, Daemon, Peer, Value};
+use crate::support::{Client, Daemon, Peer, Value, digest};
 
 const SEEDS: std::ops::Range<u64> = 1..5;
 const COMMANDS: usize = 1500;
@@ -37,6 +37,11 @@ const NUMBERS: [&str; 14] =
 /// Spans that are refused, or mean at once.
 const ODD_SPANS: [&str; 6] = ["0", "-1", "9223372036854775807", "9223372036854775", "-9223372036854775808", "x"];
 const FLOATS: [&str; 12] = ["0.1", "1.5", "-3", "1e10", "1e-5", "inf", "nan", "x", "1e400", "0x1p3", " 1", "123456789.123456789"];
+
+const OFFSETS: [&str; 14] = ["0", "1", "7", "8", "9", "63", "64", "100", "300", "#0", "#1", "#5", "-1", "x"];
+const BITS: [&str; 5] = ["0", "1", "0", "1", "2"];
+const FIELDS: [&str; 9] = ["u1", "u8", "i8", "i5", "u63", "i64", "u64", "i16", "x"];
+const OPS: [&str; 9] = ["AND", "or", "XOR", "NOT", "DIFF", "diff1", "ANDOR", "ONE", "nand"];
 
 /// xorshift: the same seed gives the same commands.
 struct Source {
@@ -92,7 +97,8 @@ impl Source {
         [unit.as_bytes(), moment.as_bytes()].map(<[u8]>::to_vec).to_vec()
     }
 
-    /// Fills in a template: `k` a key, `v` a value, `n` a number, `f` a float, `s`, `ms` a span, `S`, `M` a moment in seconds or ms; `*` repeats
+    /// Fills in a template: `k` a key, `v` a value, `n` a number, `f` a float, `s`, `ms` a span, `S`, `M` a moment in seconds or ms; `o`, `b`,
+    /// `t`, `op` what bitmaps take; `*` repeats
     /// the word before it up to twice; `?` may add one of SET's options, `!` one of GETEX's, `=` one of EXPIRE's; other words stand for themselves.
     fn fill(&mut self, template: &str) -> Words {
         let mut words: Words = Vec::new();
@@ -127,6 +133,10 @@ impl Source {
             "=" => self.pick(&["NX", "XX", "GT", "LT", "gt", "bad"]).to_owned(),
             "n" => self.pick(&NUMBERS).to_owned(),
             "f" => self.pick(&FLOATS).to_owned(),
+            "o" => self.pick(&OFFSETS).to_owned(),
+            "b" => self.pick(&BITS).to_owned(),
+            "t" => self.pick(&FIELDS).to_owned(),
+            "op" => self.pick(&OPS).to_owned(),
             "s" => self.moment("EX"),
             "ms" => self.moment("PX"),
             // EXPIREAT deletes at once what SET would leave for a moment that the clock decides, so only here is the past an option.
@@ -145,7 +155,7 @@ impl Source {
     }
 }
 
-const TEMPLATES: [&str; 66] = [
+const TEMPLATES: [&str; 82] = [
     "SET k v",
     "set k v",
     "SET k v ? *",
@@ -182,6 +192,23 @@ const TEMPLATES: [&str; 66] = [
     "LCS k k LEN",
     "LCS k k IDX MINMATCHLEN n",
     "LCS k k IDX WITHMATCHLEN",
+    "SETBIT k o b",
+    "SETBIT k o b",
+    "GETBIT k o",
+    "BITCOUNT k",
+    "BITCOUNT k n n",
+    "BITCOUNT k n n BIT",
+    "BITPOS k b n",
+    "BITPOS k b n n BYTE",
+    "BITPOS k b n n bit",
+    "BITOP op k k",
+    "BITOP op k k k *",
+    "BITFIELD k GET t o",
+    "BITFIELD k SET t o n INCRBY t o n",
+    "BITFIELD k OVERFLOW SAT SET t o n INCRBY t o n",
+    // The first step makes a change that Redis sends on: what has failed and still made the string longer it does not.
+    "BITFIELD k SET u8 400 1 OVERFLOW FAIL INCRBY t o n SET t o n",
+    "BITFIELD_RO k GET t o GET t o",
     "DEL k k *",
     "UNLINK k *",
     "EXISTS k k *",
@@ -312,6 +339,7 @@ fn run(seed: u64) {
         client.ok("SELECT 9");
         client.ok("SET the-end 1");
     }
+    assert_eq!(digest(&mut ours), digest(&mut real), "seed {seed}");
     let [here, there] = taps.each_mut().map(|tap| canonical(tap.effects_until(&["SET", "the-end"])));
     for (number, (a, b)) in here.iter().zip(&there).enumerate() {
         let same = a.0 == b.0 && (a.1 == b.1 || a.1.abs_diff(b.1) < LEEWAY_MS as u64);

@@ -76,7 +76,7 @@ fn write(keyspace: &mut Keyspace, db: DbIndex, model: &mut Model, random: &mut R
         SetExpire::At(at) => Some(at),
     };
     let target = keyspace.db_mut(db);
-    match random.below(12) {
+    match random.below(14) {
         0..=3 => {
             let value = some_value(random);
             assert_eq!(target.set_string(key, &value, expire), old.is_some());
@@ -107,6 +107,20 @@ fn write(keyspace: &mut Keyspace, db: DbIndex, model: &mut Model, random: &mut R
             value[offset..offset + bytes.len()].copy_from_slice(&bytes);
             assert_eq!(target.set_range(key, offset, &bytes), value.len());
             model.insert(name, Held { encoding: "raw", value, expire: old_expire });
+        }
+        12 => {
+            let len_max = if random.below(8) == 0 { 3000 } else { 40 };
+            let len = random.below(len_max) as usize;
+            let mut value = old.as_ref().map_or(Vec::new(), |held| held.value.clone());
+            value.resize(value.len().max(len), 0);
+            value.reverse();
+            target.modify_bytes(key, len, <[u8]>::reverse);
+            model.insert(name, Held { encoding: "raw", value, expire: old_expire });
+        }
+        13 => {
+            let value = some_value(random);
+            target.set_raw(key, value.clone(), expire);
+            model.insert(name, Held { encoding: "raw", value, expire: new_expire });
         }
         7 => {
             assert_eq!(target.set_expire(key, new_expire), old.is_some());
