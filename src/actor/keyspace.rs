@@ -14,7 +14,7 @@ use super::replication_master::{ContinueSync, DropReplicas, ReplicaAcked, StartF
 use super::shell::Shell;
 use super::snapshot_worker::{SnapshotWorker, WriteChunks};
 use super::turn::Turn;
-use crate::command::{NodeState, Request};
+use crate::command::{CycleKind, NodeState, Request, active_expire_cycle};
 use crate::keyspace::SnapshotId;
 use crate::replication::ReplOffset;
 
@@ -24,6 +24,9 @@ const SNAPSHOT_STEP_NS: u64 = 200_000;
 const SNAPSHOT_STEP_BYTES: usize = 256 << 10;
 /// Captured bytes that a worker has not written yet: above it no further steps are made (writes still capture what they change).
 const SNAPSHOT_IN_FLIGHT_MAX: usize = 8 << 20;
+
+/// What active expiry may add to a turn where the timer's cycles leave too many keys that are due.
+const EXPIRE_FAST_NS: u64 = 300_000;
 
 /// The actor that owns every database.
 pub struct Keyspace {
@@ -100,7 +103,11 @@ impl Keyspace {
 
     /// A panic in a turn is a bug: the node stops and says so, the host application lives.
     fn guarded_turn(&mut self) -> Option<bool> {
-        let turn = std::panic::AssertUnwindSafe(|| self.turn.run(&self.shell));
+        let turn = std::panic::AssertUnwindSafe(|| {
+            let left = self.turn.run(&self.shell);
+            active_expire_cycle(&mut self.shell.state.borrow_mut(), CycleKind::Fast, EXPIRE_FAST_NS);
+            left
+        });
         match std::panic::catch_unwind(turn) {
             Ok(left) => Some(left),
             Err(panic) => {
