@@ -22,6 +22,7 @@ mod expire;
 mod expire_cycle;
 mod flush;
 mod help;
+mod hyperloglog;
 mod info;
 mod introspect;
 mod key_range;
@@ -62,6 +63,7 @@ pub(crate) fn families() -> Vec<&'static [Spec]> {
         debug::ROWS,
         expire::ROWS,
         flush::ROWS,
+        hyperloglog::ROWS,
         info::ROWS,
         introspect::ROWS,
         keys::ROWS,

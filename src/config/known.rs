@@ -119,7 +119,6 @@ const KNOWN: &[(&str, &[&str])] = &[
     ("hash-max-ziplist-entries", &["512"]),
     ("hash-max-ziplist-value", &["64"]),
     ("hide-user-data-from-log", &["no", "yes"]),
-    ("hll-sparse-max-bytes", &["3000"]),
     ("ignore-warnings", &[""]),
     ("import-mode", &["no"]),
     ("io-threads", &["1"]),

@@ -3,6 +3,7 @@
 pub mod bitfield;
 pub mod bits;
 pub mod glob;
+pub mod hll;
 pub mod long_double;
 pub mod number;
 pub mod split;

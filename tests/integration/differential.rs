@@ -1,4 +1,4 @@
-//! The same random commands to ours and to a real Redis 8.2.3: strings, bitmaps, keys, expiry, transactions. Every reply must be the same, and what an
+//! The same random commands to ours and to a real Redis 8.2.3: strings, bitmaps, HyperLogLogs, keys, expiry, transactions. Every reply must be the same, and what an
 //! attached slave gets must mean the same.
 
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -42,6 +42,8 @@ const OFFSETS: [&str; 14] = ["0", "1", "7", "8", "9", "63", "64", "100", "300", 
 const BITS: [&str; 5] = ["0", "1", "0", "1", "2"];
 const FIELDS: [&str; 9] = ["u1", "u8", "i8", "i5", "u63", "i64", "u64", "i16", "x"];
 const OPS: [&str; 9] = ["AND", "or", "XOR", "NOT", "DIFF", "diff1", "ANDOR", "ONE", "nand"];
+
+const HLLS: [&str; 6] = ["h1", "h2", "h3", "h1", "h2", "a"];
 
 /// xorshift: the same seed gives the same commands.
 struct Source {
@@ -98,7 +100,7 @@ impl Source {
     }
 
     /// Fills in a template: `k` a key, `v` a value, `n` a number, `f` a float, `s`, `ms` a span, `S`, `M` a moment in seconds or ms; `o`, `b`,
-    /// `t`, `op` what bitmaps take; `*` repeats
+    /// `t`, `op` what bitmaps take; `h` a HyperLogLog, `e` elements for it; `*` repeats
     /// the word before it up to twice; `?` may add one of SET's options, `!` one of GETEX's, `=` one of EXPIRE's; other words stand for themselves.
     fn fill(&mut self, template: &str) -> Words {
         let mut words: Words = Vec::new();
@@ -136,6 +138,8 @@ impl Source {
             "o" => self.pick(&OFFSETS).to_owned(),
             "b" => self.pick(&BITS).to_owned(),
             "t" => self.pick(&FIELDS).to_owned(),
+            "h" => self.pick(&HLLS).to_owned(),
+            "e" => return self.elements(),
             "op" => self.pick(&OPS).to_owned(),
             "s" => self.moment("EX"),
             "ms" => self.moment("PX"),
@@ -149,13 +153,19 @@ impl Source {
         vec![text.into_bytes()]
     }
 
+    /// Mostly few, so that a value goes through its sparse forms before it is dense.
+    fn elements(&mut self) -> Words {
+        let count = if self.one_in(4) { 60 } else { 3 };
+        (0..count).map(|_| self.below(3000).to_string().into_bytes()).collect()
+    }
+
     fn command(&mut self) -> Words {
         let template = TEMPLATES[self.below(TEMPLATES.len())];
         self.fill(template)
     }
 }
 
-const TEMPLATES: [&str; 82] = [
+const TEMPLATES: [&str; 100] = [
     "SET k v",
     "set k v",
     "SET k v ? *",
@@ -209,6 +219,25 @@ const TEMPLATES: [&str; 82] = [
     // The first step makes a change that Redis sends on: what has failed and still made the string longer it does not.
     "BITFIELD k SET u8 400 1 OVERFLOW FAIL INCRBY t o n SET t o n",
     "BITFIELD_RO k GET t o GET t o",
+    "PFADD h e",
+    "PFADD h e",
+    "PFADD h e",
+    "PFADD h1",
+    "PFCOUNT h",
+    "PFCOUNT h h *",
+    "PFMERGE h h *",
+    "PFDEBUG ENCODING h",
+    "PFDEBUG decode h",
+    "PFDEBUG bad h",
+    "GET h",
+    "GET h",
+    "OBJECT ENCODING h",
+    "DEL h",
+    "COPY h h",
+    // Bytes that a client has changed: no header, a stale cache, a register, a run.
+    "SETRANGE h 4 b",
+    "SETBIT h 120 b",
+    "SETBIT h 5000 b",
     "DEL k k *",
     "UNLINK k *",
     "EXISTS k k *",
