@@ -14,7 +14,7 @@ use crate::actor::{accept_all, first_port, listen};
 use crate::command::{Loading, NodeState, Request};
 use crate::config::Config;
 use crate::env::{Addr, Env};
-use crate::keyspace::{DbIndex, UnixMs, lru_clock};
+use crate::keyspace::{DbIndex, UnixMs};
 use crate::log::LevelSwitch;
 use crate::persistence;
 use crate::rdb::{LoadError, LoadOptions, Loaded};
@@ -146,7 +146,7 @@ fn begin_load(shell: &Rc<Shell>) {
     state.loading = Some(Loading { started_unix: state.now_ms / 1000, total_bytes, ..Loading::default() });
     let mut options = LoadOptions::new(state.keyspace.databases(), state.keyspace.hash_seed());
     options.checksum = state.config.rdbchecksum;
-    options.access = crate::rdb::Access::Lru { clock: lru_clock(UnixMs(state.now_ms)) };
+    options.access = state.access_when_loading();
     options.drop_expired_at = matches!(state.role, Role::Master).then_some(UnixMs(state.now_ms));
     let (sender, receiver) = oneshot::channel();
     let (env, log, clock) = (state.env.clone(), state.log.clone(), state.env.clock.clone());

@@ -57,6 +57,7 @@ fn tick(act: &mut Keyspace) {
             state.keyspace.db_mut(crate::keyspace::DbIndex(db)).shrink_step();
         }
         sample(state);
+        state.measure_clients();
         clients(state);
         save_points(state);
     }

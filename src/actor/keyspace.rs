@@ -5,6 +5,7 @@
 //! peer or a disk. Stops when the node stops.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use actix::prelude::*;
 use slog::{crit, error, info, warn};
@@ -28,6 +29,9 @@ const SNAPSHOT_IN_FLIGHT_MAX: usize = 8 << 20;
 /// What active expiry may add to a turn where the timer's cycles leave too many keys that are due.
 const EXPIRE_FAST_NS: u64 = 300_000;
 
+/// The longest timer for suspended clients.
+const TIMER_MS_MAX: i64 = 60_000;
+
 /// The actor that owns every database.
 pub struct Keyspace {
     pub(super) shell: Rc<Shell>,
@@ -37,6 +41,8 @@ pub struct Keyspace {
     told: ReplOffset,
     /// A turn is scheduled behind the runtime's other work.
     resuming: bool,
+    /// When the timer for suspended clients goes off, if it is set.
+    timer: Option<(i64, SpawnHandle)>,
 }
 
 struct Running {
@@ -73,7 +79,7 @@ pub(super) struct CancelSnapshot(pub SnapshotId);
 
 impl Keyspace {
     pub fn new(shell: Rc<Shell>) -> Self {
-        Keyspace { shell, turn: Turn::default(), snapshots: Vec::new(), told: ReplOffset(0), resuming: false }
+        Keyspace { shell, turn: Turn::default(), snapshots: Vec::new(), told: ReplOffset(0), resuming: false, timer: None }
     }
 
     /// One turn, one step of each snapshot, then what commands have asked for.
@@ -95,10 +101,39 @@ impl Keyspace {
             stats.longest_snapshot_step_ns = stats.longest_snapshot_step_ns.max(ended - turned);
         }
         self.carry_out();
+        let evicting = self.shell.state.borrow_mut().evict_more();
         self.tell_stream();
-        if left || capturing {
+        self.set_timer(ctx);
+        if left || capturing || evicting {
             self.resume(ctx);
         }
+    }
+
+    /// Sees that a turn comes when the first deadline of suspended clients is over.
+    fn set_timer(&mut self, ctx: &mut Context<Self>) {
+        let (deadline_ms, now_ms) = {
+            let state = self.shell.state.borrow();
+            (state.blocked.next_deadline_ms(), state.steady_ms)
+        };
+        if self.timer.map(|(at, _)| at) == deadline_ms {
+            return;
+        }
+        if let Some((_, handle)) = self.timer.take() {
+            ctx.cancel_future(handle);
+        }
+        let Some(at) = deadline_ms else { return };
+        // A deadline may be years away, which timers need not know.
+        let ms = (at - now_ms).clamp(1, TIMER_MS_MAX);
+        let handle = ctx.run_later(Duration::from_millis(ms as u64), |act, ctx| {
+            act.timer = None;
+            {
+                let mut state = act.shell.state.borrow_mut();
+                state.tick();
+                state.end_waits();
+            }
+            act.run_turn(ctx);
+        });
+        self.timer = Some((at, handle));
     }
 
     /// A panic in a turn is a bug: the node stops and says so, the host application lives.
@@ -222,7 +257,11 @@ impl Keyspace {
 
     /// One notice a turn to the readers of the stream.
     fn tell_stream(&mut self) {
-        let offset = self.shell.state.borrow().stream.offset();
+        let offset = {
+            let mut state = self.shell.state.borrow_mut();
+            state.ask_for_acks();
+            state.stream.offset()
+        };
         if offset != self.told {
             self.told = offset;
             self.shell.addresses().master.do_send(StreamAdvanced);

@@ -20,7 +20,6 @@ use super::shell::Shell;
 use super::timer::{every, is_late};
 use crate::command::{Client, ClientFlags, NodeState, Request};
 use crate::env::{Env, Feed, Socket};
-use crate::keyspace::{UnixMs, lru_clock};
 use crate::rdb::{self, LoadError, LoadOptions, Loaded};
 use crate::replication::{HandshakeOptions, LinkError, LinkEvent, LinkState, MasterLink, ReplId, ReplOffset, ReplicaHandshake, Role};
 use crate::resp::encode_command;
@@ -303,7 +302,7 @@ impl Attempt {
         info!(state.log, "MASTER <-> REPLICA sync: receiving the snapshot"; "bytes" => size.map_or("streamed".to_owned(), |size| size.to_string()));
         let mut options = LoadOptions::new(state.keyspace.databases(), state.keyspace.hash_seed());
         options.checksum = state.config.rdbchecksum;
-        options.access = rdb::Access::Lru { clock: lru_clock(UnixMs(state.steady_ms)) };
+        options.access = state.access_when_loading();
         link_of(&mut state)?.sync_total_bytes = size;
         let (sender, receiver) = oneshot::channel();
         let job = move |input: Box<dyn std::io::Read + Send>| {

@@ -128,7 +128,8 @@ impl ReplicationMaster {
     fn begin(&mut self, state: &mut NodeState, kind: Kind) -> std::io::Result<SnapshotId> {
         let aux = state.snapshot_aux();
         let dump = matches!(kind, Kind::Save { .. }).then(|| state.config.dbfilename.clone());
-        let options = WriterOptions { compress: state.config.rdbcompression, checksum: state.config.rdbchecksum, ..WriterOptions::default() };
+        let access = state.access_when_writing();
+        let options = WriterOptions { compress: state.config.rdbcompression, checksum: state.config.rdbchecksum, access, ..WriterOptions::default() };
         let id = state.keyspace.begin_snapshot();
         let task = Task { id, dir: state.config.dir.clone(), aux, options, dump };
         let keyspace = self.shell.addresses().keyspace.clone();

@@ -300,6 +300,7 @@ impl Shell {
             conn.wake();
         }
         crate::command::discard(state, slot);
+        state.blocked.forget(slot);
         if let Some(client) = state.clients.remove(slot) {
             self.give_buffer(client.out);
             if client.flags.contains(ClientFlags::MASTER) {

@@ -73,6 +73,7 @@ impl Turn {
         let started_ns = state.env.clock.monotonic_ns();
         let left = loop {
             state.tick();
+            resume(shell, state);
             self.gather(shell, state);
             if self.conns.is_empty() {
                 break false;
@@ -81,7 +82,7 @@ impl Turn {
             self.execute(state);
             self.release(shell, state);
             if state.env.clock.monotonic_ns() - started_ns > TURN_NS {
-                break !shell.inbox.borrow().is_empty();
+                break !shell.inbox.borrow().is_empty() || state.blocked.has_news();
             }
         };
         self.flush(shell, state);
@@ -208,8 +209,11 @@ impl Turn {
             }
             let source = if item.inline { &self.inline } else { &group.input };
             let args = Args::new(&source[item.start..], &self.ranges[item.ranges.clone()]);
+            if execute(state, slot, args, item.row, item.first_key_hash, &mut self.reply) == Executed::Postponed {
+                group.stopped = true;
+                break;
+            }
             group.consumed = item.end;
-            execute(state, slot, args, item.row, item.first_key_hash, &mut self.reply);
             match state.clients.get_mut(slot) {
                 Some(client) => {
                     let stop = ClientFlags::CLOSE_AFTER_REPLY | ClientFlags::CLOSE_ASAP | ClientFlags::BLOCKED;
@@ -256,6 +260,10 @@ impl Turn {
             state.applying_stream = true;
             let executed = execute(state, slot, args, item.row, item.first_key_hash, &mut self.reply);
             state.applying_stream = false;
+            if executed == Executed::Postponed {
+                group.stopped = true;
+                break;
+            }
             if let Executed::Failed(error) = executed {
                 let name = String::from_utf8_lossy(args.at(0)).into_owned();
                 failure = Some(format!("the master's command '{name}' can't be applied here: {error}"));
@@ -335,6 +343,21 @@ impl Turn {
             if !keep || over_hard_limit(state, conn.slot) {
                 state.requests.push(Request::Close(conn.slot));
             }
+        }
+    }
+}
+
+/// Puts the connections of clients that wait no longer into the inbox.
+fn resume(shell: &Shell, state: &mut NodeState) {
+    if !state.blocked.has_news() {
+        return;
+    }
+    state.wake_acked();
+    for slot in state.blocked.take_resumed() {
+        if let Some(conn) = shell.conn(slot)
+            && !conn.queued.replace(true)
+        {
+            shell.inbox.borrow_mut().push_back(conn);
         }
     }
 }

@@ -5,7 +5,7 @@ use bitflags::bitflags;
 use super::Spec;
 use crate::env::Addr;
 use crate::keyspace::DbIndex;
-use crate::replication::Replica;
+use crate::replication::{ReplOffset, Replica};
 use crate::resp::{ArgRange, Proto};
 
 /// A client's place in `Clients`; reused after it has gone.
@@ -90,6 +90,8 @@ pub struct Client {
     /// The last command's full name, for CLIENT LIST.
     pub last_command: Option<&'static Spec>,
     pub last_subcommand: Option<&'static Spec>,
+    /// The stream's offset after its last write: what WAIT waits for.
+    pub last_write: ReplOffset,
     /// Encoded replies that no socket has taken yet. The turn writes it out once, at its end.
     pub out: Vec<u8>,
     /// Total bytes in and out, commands.
@@ -126,6 +128,7 @@ impl Client {
             last_interaction_ms: now_ms,
             last_command: None,
             last_subcommand: None,
+            last_write: ReplOffset(0),
             out: Vec::new(),
             bytes_in: 0,
             bytes_out: 0,

@@ -1,7 +1,8 @@
-//! CLIENT: names, modes, waking; CLIENT LIST and KILL are in `client_list`. PAUSE and TRACKING are absent: nothing here could honour them.
+//! CLIENT: names, modes, waking; CLIENT LIST and KILL are in `client_list`. PAUSE and UNBLOCK in `wait`. TRACKING is absent: nothing here could honour it.
 
 use super::client_list::{info, kill, list};
 use super::help::{container, help};
+use super::wait::{client_pause, client_unblock, client_unpause};
 use super::{Acl, Client, ClientFlags, CmdResult, CommandError, Ctx, Flags, ReplyMode, Spec};
 
 /// Names are seen in space-separated lists, so they hold printable characters other than the space.
@@ -142,6 +143,10 @@ const HELP: &[&str] = &[
     "    Return information about client connections. Options:",
     "    * TYPE (NORMAL|MASTER|REPLICA|PUBSUB)",
     "      Return clients of specified type.",
+    "UNPAUSE",
+    "    Stop the current client pause, resuming traffic.",
+    "PAUSE <timeout> [WRITE|ALL]",
+    "    Suspend all, or just write, clients for <timeout> milliseconds.",
     "REPLY (ON|OFF|SKIP)",
     "    Control the replies sent to the current connection.",
     "SETNAME <name>",
@@ -204,6 +209,7 @@ const CLIENT_ROWS: &[Spec] = &[
         "O(1)",
         "Controls whether commands sent by the client affect the LRU/LFU of accessed keys.",
     ),
+    Spec::new("pause", -3, OPERATOR, client_pause).acl(Acl::CONNECTION).docs("connection", "3.0.0", "O(1)", "Suspends commands processing."),
     Spec::new("reply", 3, ANYONE, reply).acl(Acl::CONNECTION).docs(
         "connection",
         "3.2.0",
@@ -223,6 +229,18 @@ const CLIENT_ROWS: &[Spec] = &[
         "6.2.0",
         "O(1)",
         "Returns information about server-assisted client-side caching for the connection.",
+    ),
+    Spec::new("unblock", -3, OPERATOR, client_unblock).acl(Acl::CONNECTION).docs(
+        "connection",
+        "5.0.0",
+        "O(log N) where N is the number of client connections",
+        "Unblocks a client blocked by a blocking command from a different connection.",
+    ),
+    Spec::new("unpause", 2, OPERATOR, client_unpause).acl(Acl::CONNECTION).docs(
+        "connection",
+        "6.2.0",
+        "O(N) Where N is the number of paused clients",
+        "Resumes processing commands from paused clients.",
     ),
 ];
 

@@ -84,6 +84,8 @@ fn apply(node: &mut NodeState, changed: &[&'static str]) {
                 // Nobody needs a password any more; with a new password those that are logged in stay so.
                 node.clients.iter_mut().for_each(|(_, client)| client.flags |= ClientFlags::AUTHENTICATED);
             }
+            "maxmemory-policy" => node.policy_changed(),
+            "maxmemory" => node.eviction.request(),
             "repl-backlog-size" => node.stream.set_backlog_bytes(node.config.repl_backlog_size),
             "port" | "bind" if !node.requests.contains(&Request::Relisten) => node.requests.push(Request::Relisten),
             _ => {}

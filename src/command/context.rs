@@ -2,7 +2,10 @@
 
 use super::client::Slot;
 use super::{Client, ClientFlags, Clients, CommandError, Effects, NodeState, Spec};
-use crate::keyspace::{DbIndex, Entry, Key, Kind, StrRef, UnixMs, lru_clock};
+use crate::config::Config;
+use crate::env::Env;
+use crate::keyspace::eviction::Lfu;
+use crate::keyspace::{DbIndex, Entry, Key, Keyspace, Kind, SetExpire, StrRef, UnixMs};
 use crate::replication::Role;
 use crate::resp::{Args, Reply, encode_command};
 
@@ -53,11 +56,11 @@ impl<'a> Ctx<'a> {
     #[inline]
     pub fn read(&mut self, key: Key<'_>) -> Option<&Entry> {
         let expired = self.is_expired(self.db, key, false);
-        let NodeState { keyspace, stats, clients, now_ms, .. } = &mut *self.node;
+        let NodeState { keyspace, stats, clients, now_ms, config, env, .. } = &mut *self.node;
         match keyspace.db(self.db).get(key) {
             Some(entry) if !expired => {
                 stats.keyspace_hits += 1;
-                touch(entry, *now_ms, clients, self.slot);
+                Toucher { keyspace, clients, slot: self.slot, now_ms: *now_ms, config, env }.touch(entry);
                 Some(entry)
             }
             _ => {
@@ -81,12 +84,12 @@ impl<'a> Ctx<'a> {
 
     #[inline]
     fn look_with<R>(&mut self, key: Key<'_>, touches: bool, f: impl FnOnce(Option<&Entry>, &mut Reply) -> R) -> R {
-        let NodeState { keyspace, stats, clients, now_ms, .. } = &mut *self.node;
+        let NodeState { keyspace, stats, clients, now_ms, config, env, .. } = &mut *self.node;
         if let Some(entry) = keyspace.db(self.db).get(key) {
             if entry.expire_at().is_none_or(|at| at.0 >= *now_ms) {
                 stats.keyspace_hits += 1;
                 if touches {
-                    touch(entry, *now_ms, clients, self.slot);
+                    Toucher { keyspace, clients, slot: self.slot, now_ms: *now_ms, config, env }.touch(entry);
                 }
                 return f(Some(entry), self.out);
             }
@@ -119,7 +122,7 @@ impl<'a> Ctx<'a> {
             return None;
         }
         let entry = self.node.keyspace.db(db).get(key)?;
-        touch(entry, self.node.now_ms, &self.node.clients, self.slot);
+        self.node.toucher(self.slot).touch(entry);
         Some(entry)
     }
 
@@ -142,6 +145,9 @@ impl<'a> Ctx<'a> {
             Some(entry) if self.node.is_due(entry) => {}
             _ => return false,
         }
+        if self.node.data_is_frozen() {
+            return true;
+        }
         if matches!(self.node.role, Role::Master) || (writes && !self.node.config.replica_read_only) {
             self.node.delete_expired(db, key);
         }
@@ -153,6 +159,18 @@ impl<'a> Ctx<'a> {
         match self.read(key) {
             None => Ok(None),
             Some(entry) => entry.string().map(Some).ok_or(CommandError::WRONG_TYPE),
+        }
+    }
+
+    /// Overwrites a key that has not been looked up, or creates it. Under LFU overwriting counts as an access.
+    #[inline]
+    pub fn overwrite(&mut self, key: Key<'_>, value: &[u8]) {
+        let existed = self.node.keyspace.db_mut(self.db).set_string(key, value, SetExpire::Clear);
+        if existed
+            && self.node.keyspace.access_clock() == 0
+            && let Some(entry) = self.node.keyspace.db(self.db).get(key)
+        {
+            self.node.toucher(self.slot).touch(entry);
         }
     }
 
@@ -191,16 +209,50 @@ impl<'a> Ctx<'a> {
     }
 }
 
-/// Notes an access in the entry: its LRU clock, in seconds. CLIENT NO-TOUCH is asked only when there is something to write.
-#[inline]
-fn touch(entry: &Entry, now_ms: i64, clients: &Clients, slot: Slot) {
-    let clock = lru_clock(UnixMs(now_ms));
-    if entry.lru() != clock && !clients.get(slot).is_some_and(|client| client.is(ClientFlags::NO_TOUCH)) {
-        entry.set_lru(clock);
+/// Notes accesses in entries.
+pub(super) struct Toucher<'a> {
+    keyspace: &'a Keyspace,
+    clients: &'a Clients,
+    slot: Slot,
+    now_ms: i64,
+    config: &'a Config,
+    env: &'a Env,
+}
+
+impl Toucher<'_> {
+    /// Writes the LRU clock, in seconds. CLIENT NO-TOUCH is asked only when there is something to write.
+    #[inline]
+    pub fn touch(&self, entry: &Entry) {
+        let clock = self.keyspace.access_clock();
+        if entry.lru() != clock && !self.clients.get(self.slot).is_some_and(|client| client.is(ClientFlags::NO_TOUCH)) {
+            self.note(entry);
+        }
+    }
+
+    /// As `touch`, whatever CLIENT NO-TOUCH says.
+    #[inline]
+    pub fn note(&self, entry: &Entry) {
+        match self.keyspace.access_clock() {
+            0 => self.count(entry),
+            clock => entry.set_lru(clock),
+        }
+    }
+
+    /// Under LFU an access counts, though not every one.
+    #[cold]
+    fn count(&self, entry: &Entry) {
+        let lfu = Lfu { minutes: Lfu::minutes_of(self.now_ms), log_factor: self.config.lfu_log_factor, decay_minutes: self.config.lfu_decay_time };
+        let chance = (self.env.random.next_u64() >> 11) as f64 / (1u64 << 53) as f64;
+        entry.set_lru(lfu.accessed(entry.lru(), chance));
     }
 }
 
 impl NodeState {
+    #[inline]
+    pub(super) fn toucher(&self, slot: Slot) -> Toucher<'_> {
+        Toucher { keyspace: &self.keyspace, clients: &self.clients, slot, now_ms: self.now_ms, config: &self.config, env: &self.env }
+    }
+
     /// Whether an entry is past its time, as of the running command. Nothing is while the master's stream or a file is read.
     #[inline]
     pub fn is_due(&self, entry: &Entry) -> bool {

@@ -10,7 +10,7 @@ use super::{Client, ClientFlags, CmdResult, CommandError, Ctx, Flags, NodeState,
 use crate::config::EnableWhere;
 use crate::keyspace::{DbIndex, Entry, Record, RecordValue, SetExpire, StrRef, UnixMs, ValueRef, digest, lru_clock};
 use crate::persistence::load_file;
-use crate::rdb::{Access, LoadOptions, Writer, WriterOptions};
+use crate::rdb::{LoadOptions, Writer, WriterOptions};
 use crate::replication::ReplId;
 use crate::resp::{Proto, Reply};
 use crate::types::number::{parse_f64, parse_i64};
@@ -189,7 +189,7 @@ fn reload(ctx: &mut Ctx<'_>) -> CmdResult {
     let path = node.config.dir.join(&node.config.dbfilename);
     let mut options = LoadOptions::new(node.keyspace.databases(), node.keyspace.hash_seed());
     options.checksum = node.config.rdbchecksum;
-    options.access = Access::Lru { clock: lru_clock(UnixMs(node.now_ms)) };
+    options.access = node.access_when_loading();
     options.drop_expired_at = matches!(node.role, crate::replication::Role::Master).then_some(UnixMs(node.now_ms));
     match load_file(&*node.env.disk, &path, &options, &mut |_| ControlFlow::Continue(())) {
         Ok(Some(loaded)) => node.keyspace.replace(loaded.keyspace),

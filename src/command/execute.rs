@@ -1,7 +1,7 @@
 //! One request from its arguments to its reply and effects: the checks before a command, the call, what goes into the stream after it.
 
 use super::context::Ctx;
-use super::{ClientFlags, CmdResult, CommandError, Flags, NodeState, Propagate, ReplyMode, Slot, Spec};
+use super::{Client, ClientFlags, CmdResult, CommandError, Flags, NodeState, Propagate, ReplyMode, Room, Slot, Spec};
 use crate::replication::Role;
 use crate::resp::{Args, Reply, encode_command};
 
@@ -10,6 +10,8 @@ use crate::resp::{Args, Reply, encode_command};
 pub enum Executed {
     Done,
     Failed(CommandError),
+    /// Clients are paused: nothing has happened, and the request is to come again.
+    Postponed,
 }
 
 /// Executes one request: `row` is the command's number in the node's table, if its name is known; `first_key_hash` the hash of its
@@ -17,8 +19,10 @@ pub enum Executed {
 pub fn execute(node: &mut NodeState, slot: Slot, args: Args<'_>, row: Option<usize>, first_key_hash: Option<u64>, out: &mut Reply) -> Executed {
     let reply_from = out.buf.len();
     let result = checked(node, slot, args, row, first_key_hash, out);
-    if let Err(error) = &result {
-        out.error(&error.0);
+    match &result {
+        Ok(Executed::Postponed) => return Executed::Postponed,
+        Ok(_) => {}
+        Err(error) => out.error(&error.0),
     }
     let Some(client) = node.clients.get_mut(slot) else { return Executed::Done };
     client.commands += 1;
@@ -35,18 +39,27 @@ pub fn execute(node: &mut NodeState, slot: Slot, args: Args<'_>, row: Option<usi
             out.buf.truncate(reply_from);
             client.reply_mode = ReplyMode::SkipThis;
         }
+        // Its reply comes later, and is skipped then.
+        ReplyMode::SkipThis if client.is(ClientFlags::BLOCKED) => {}
         ReplyMode::SkipThis => {
             out.buf.truncate(reply_from);
             client.reply_mode = ReplyMode::On;
         }
     }
     match result {
-        Ok(()) => Executed::Done,
+        Ok(executed) => executed,
         Err(error) => Executed::Failed(error),
     }
 }
 
-fn checked(node: &mut NodeState, slot: Slot, args: Args<'_>, row: Option<usize>, first_key_hash: Option<u64>, out: &mut Reply) -> CmdResult {
+fn checked(
+    node: &mut NodeState,
+    slot: Slot,
+    args: Args<'_>,
+    row: Option<usize>,
+    first_key_hash: Option<u64>,
+    out: &mut Reply,
+) -> Result<Executed, CommandError> {
     let (row, spec) = match resolve(node, args, row) {
         Ok(found) => found,
         Err(error) => {
@@ -55,21 +68,25 @@ fn checked(node: &mut NodeState, slot: Slot, args: Args<'_>, row: Option<usize>,
         }
     };
     let parent = node.commands.rows[row];
+    let out_of_memory = node.config.maxmemory > 0 && node.clients.at(slot).is(ClientFlags::AUTHENTICATED) && node.make_room() == Room::Impossible;
     let admitted = match spec.arity_fits(args.len()) {
-        true => admit(node, slot, parent, spec),
+        true => admit(node, slot, parent, spec, out_of_memory),
         false => Err(CommandError::arity(&full_name(parent, spec))),
     };
     if let Err(error) = admitted {
         node.refuse(slot, Some((row, spec)), &error);
         return Err(if spec.name == "exec" { aborted(node, slot, error) } else { error });
     }
+    if node.blocked.is_paused() && node.postpone(slot, spec) {
+        return Ok(Executed::Postponed);
+    }
     let client = node.clients.at_mut(slot);
     if client.is(ClientFlags::MULTI) && !super::transaction::runs_inside_multi(spec) {
         client.queued.push(spec, row, args);
         out.simple("QUEUED");
-        return Ok(());
+        return Ok(Executed::Done);
     }
-    call(node, slot, row, spec, args, first_key_hash, out)
+    call(node, slot, row, spec, args, first_key_hash, out).map(|()| Executed::Done)
 }
 
 /// An EXEC that is refused itself ends its transaction all the same.
@@ -113,7 +130,7 @@ fn unknown(args: Args<'_>) -> CommandError {
 }
 
 /// Whether the client may run the command now. `parent` carries the flags that its subcommands share.
-fn admit(node: &NodeState, slot: Slot, parent: &'static Spec, spec: &'static Spec) -> CmdResult {
+fn admit(node: &NodeState, slot: Slot, parent: &'static Spec, spec: &'static Spec, out_of_memory: bool) -> CmdResult {
     let client = node.clients.at(slot);
     let flags = spec.flags;
     if !client.is(ClientFlags::AUTHENTICATED) && !flags.contains(Flags::NO_AUTH) {
@@ -129,7 +146,7 @@ fn admit(node: &NodeState, slot: Slot, parent: &'static Spec, spec: &'static Spe
         return Err("ERR Command not allowed inside a transaction".into());
     }
     let is_write = flags.contains(Flags::WRITE);
-    if flags.contains(Flags::DENYOOM) && node.config.maxmemory > 0 && node.keyspace.allocated() as u64 > node.config.maxmemory {
+    if out_of_memory && needs_memory(client, spec) {
         return Err("OOM command not allowed when used memory > 'maxmemory'.".into());
     }
     if is_write {
@@ -146,6 +163,15 @@ fn admit(node: &NodeState, slot: Slot, parent: &'static Spec, spec: &'static Spe
         return Err("LOADING Redis is loading the dataset in memory".into());
     }
     Ok(())
+}
+
+/// What is refused when there is no memory: commands that take some, and queueing, which could go on for ever.
+fn needs_memory(client: &Client, spec: &Spec) -> bool {
+    match spec.name {
+        "exec" => client.queued.commands.iter().any(|(queued, ..)| queued.flags.contains(Flags::DENYOOM)),
+        "discard" | "quit" | "reset" => false,
+        _ => spec.flags.contains(Flags::DENYOOM) || client.is(ClientFlags::MULTI),
+    }
 }
 
 fn admit_write(node: &NodeState) -> CmdResult {
@@ -201,8 +227,12 @@ pub(super) fn call(
         });
     }
     node.effects.depth -= 1;
-    if node.effects.depth == 0 {
+    if node.effects.depth == 0 && !node.effects.ends.is_empty() {
         node.flush_effects();
+        let offset = node.stream.offset();
+        if let Some(client) = node.clients.get_mut(slot) {
+            client.last_write = offset;
+        }
     }
     let elapsed_ns = node.env.clock.monotonic_ns() - started_ns;
     node.note_duration(slot, spec, args, elapsed_ns);

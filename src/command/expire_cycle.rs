@@ -49,7 +49,7 @@ pub fn slow_budget_ns_per_second(config: &Config) -> u64 {
 
 /// Runs one cycle for about `budget_ns`. True if it ran out of time, so that more keys are likely to be due.
 pub fn active_expire_cycle(node: &mut NodeState, kind: CycleKind, budget_ns: u64) -> bool {
-    if !node.active_expire || node.loading.is_some() || !matches!(node.role, Role::Master) {
+    if !node.active_expire || node.data_is_frozen() || node.loading.is_some() || !matches!(node.role, Role::Master) {
         return false;
     }
     let effort = effort(&node.config);

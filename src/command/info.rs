@@ -131,6 +131,7 @@ fn clients(node: &mut NodeState, out: &mut String) {
     field(out, "tracking_clients", 0);
     field(out, "pubsub_clients", count(&|client| client.is(ClientFlags::PUBSUB)));
     field(out, "watching_clients", count(&|client| !client.watched.is_empty()));
+    field(out, "clients_in_timeout_table", node.blocked.with_deadline());
     field(out, "total_watched_keys", node.clients.iter().map(|(_, client)| client.watched.len()).sum::<usize>());
 }
 
@@ -169,10 +170,11 @@ fn memory(node: &mut NodeState, out: &mut String) {
     field(out, "used_memory_dataset_perc", format_args!("{:.2}%", percent(dataset, used)));
     size(out, "total_system_memory", kernel_bytes(node, "/proc/meminfo", "MemTotal:"));
     size(out, "maxmemory", node.config.maxmemory);
-    field(out, "maxmemory_policy", "noeviction");
+    let policy = crate::config::get(&node.config, [&b"maxmemory-policy"[..]]).into_iter().map(|(_, value)| value).next().unwrap_or_default();
+    field(out, "maxmemory_policy", policy);
     field(out, "mem_fragmentation_ratio", format_args!("{:.2}", if used == 0 { 0.0 } else { rss as f64 / used as f64 }));
     field(out, "mem_fragmentation_bytes", rss as i64 - used as i64);
-    field(out, "mem_not_counted_for_evict", 0);
+    field(out, "mem_not_counted_for_evict", node.uncounted_memory());
     field(out, "mem_replication_backlog", backlog);
     field(out, "mem_total_replication_buffers", backlog);
     field(out, "mem_clients_slaves", replicas);
@@ -243,8 +245,10 @@ fn stats(node: &mut NodeState, out: &mut String) {
     field(out, "expired_stale_perc", format_args!("{:.2}", node.expire_cycle.stale_percent));
     field(out, "expired_time_cap_reached_count", node.expire_cycle.time_cap_reached);
     field(out, "expire_cycle_cpu_milliseconds", node.expire_cycle.spent_ns / 1_000_000);
-    field(out, "evicted_keys", 0);
+    field(out, "evicted_keys", stats.evicted_keys);
     field(out, "evicted_clients", 0);
+    field(out, "total_eviction_exceeded_time", stats.eviction_exceeded_ms);
+    field(out, "current_eviction_exceeded_time", node.eviction.exceeded_ms(node.steady_ms));
     field(out, "keyspace_hits", stats.keyspace_hits);
     field(out, "keyspace_misses", stats.keyspace_misses);
     field(out, "pubsub_channels", 0);

@@ -2,7 +2,7 @@
 
 use super::key_range::key_range;
 use super::{Acl, CmdResult, CommandError, Ctx, Flags, Spec};
-use crate::keyspace::{DbIndex, Kind, lru_clock};
+use crate::keyspace::{DbIndex, Kind};
 use crate::types::number::parse_i64;
 
 fn delete(ctx: &mut Ctx<'_>, lazy: bool) -> CmdResult {
@@ -38,17 +38,15 @@ fn exists(ctx: &mut Ctx<'_>) -> CmdResult {
 }
 
 fn touch(ctx: &mut Ctx<'_>) -> CmdResult {
-    let clock = lru_clock(ctx.now());
     let mut found = 0;
     for index in 1..ctx.args.len() {
         let key = ctx.key(index);
         // CLIENT NO-TOUCH spares every command but this one.
-        found += ctx.peek_with(key, |entry, _| {
-            if let Some(entry) = entry {
-                entry.set_lru(clock);
-            }
-            i64::from(entry.is_some())
-        });
+        let exists = ctx.peek_with(key, |entry, _| entry.is_some());
+        if exists && let Some(entry) = ctx.node.keyspace.db(ctx.db).get(key) {
+            ctx.node.toucher(ctx.slot).note(entry);
+        }
+        found += i64::from(exists);
     }
     ctx.out.int(found);
     Ok(())

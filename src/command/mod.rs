@@ -1,9 +1,11 @@
 //! Commands: the table of rows, the checks before and the effects after, one file a family with its rows at the foot. Never sockets:
 //! replies go to a buffer, wishes to actors into `NodeState::requests`.
 
+mod blocked;
 mod client;
 mod context;
 mod error;
+mod evict;
 mod execute;
 mod spec;
 mod state;
@@ -39,10 +41,13 @@ mod strings;
 #[cfg(test)]
 mod testing;
 mod transaction;
+mod wait;
 
+pub use blocked::{Blocked, Wait};
 pub use client::{Client, ClientFlags, Clients, Queued, ReplyMode, Slot};
 pub use context::Ctx;
 pub use error::{CmdResult, CommandError};
+pub use evict::{Eviction, Room};
 pub use execute::{Executed, execute, full_name};
 pub use expire_cycle::{CycleKind, ExpireCycle, active_expire_cycle, slow_budget_ns_per_second};
 pub use slowlog::Slowlog;
@@ -76,5 +81,6 @@ pub(crate) fn families() -> Vec<&'static [Spec]> {
         slowlog::ROWS,
         strings::ROWS,
         transaction::ROWS,
+        wait::ROWS,
     ]
 }

@@ -3,7 +3,8 @@
 use super::help::{container, help};
 use super::key_range::key_range;
 use super::{Acl, CmdResult, Ctx, Flags, Spec};
-use crate::keyspace::{Entry, lru_clock};
+use crate::keyspace::Entry;
+use crate::keyspace::eviction::idle_seconds;
 use crate::resp::Reply;
 
 /// Replies with what `show` says of the key; null if there is none.
@@ -34,16 +35,27 @@ fn object_refcount(ctx: &mut Ctx<'_>) -> CmdResult {
 }
 
 fn object_idletime(ctx: &mut Ctx<'_>) -> CmdResult {
-    let clock = lru_clock(ctx.now());
+    let (is_lfu, clock) = (ctx.node.config.maxmemory_policy.is_lfu(), ctx.node.keyspace.access_clock());
     describe(ctx, |entry, out| {
-        // The clock wraps, and so does the difference.
-        out.int(i64::from(clock.wrapping_sub(entry.lru()) & 0x00ff_ffff));
+        if is_lfu {
+            return Err(
+                "ERR An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between policies at runtime LRU \
+                        and LFU data will take some time to adjust."
+                    .into(),
+            );
+        }
+        out.int(i64::from(idle_seconds(entry.lru(), clock)));
         Ok(())
     })
 }
 
 fn object_freq(ctx: &mut Ctx<'_>) -> CmdResult {
-    describe(ctx, |_, _| {
+    let (is_lfu, lfu) = (ctx.node.config.maxmemory_policy.is_lfu(), ctx.node.lfu());
+    describe(ctx, |entry, out| {
+        if is_lfu {
+            out.int(i64::from(lfu.counter(entry.lru())));
+            return Ok(());
+        }
         Err("ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when switching between policies at runtime \
              LRU and LFU data will take some time to adjust."
             .into())

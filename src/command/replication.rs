@@ -97,6 +97,7 @@ fn follow(node: &mut NodeState, host: &str, port: u16) {
         }
     }
     cut_link(node);
+    node.unblock_all_on_role_change();
     node.role = Role::Replica(Box::new(link));
     node.requests.push(Request::Follow);
 }
@@ -170,20 +171,25 @@ fn printable(text: &[u8]) -> Option<String> {
     fits.then(|| String::from_utf8_lossy(text).into_owned())
 }
 
-/// `REPLCONF ACK <offset> [FACK <offset>]` never gets a reply. FACK tells of the slave's AOF, which nothing here asks for.
+/// `REPLCONF ACK <offset> [FACK <offset>]` never gets a reply. FACK tells of the slave's append-only file.
 fn acknowledge(ctx: &mut Ctx<'_>, offset: &[u8]) {
     let (now_ms, slot) = (ctx.node.steady_ms, ctx.slot);
+    let in_aof = ctx.args.get(3).filter(|option| option.eq_ignore_ascii_case(b"fack")).and_then(|_| parse_i64(ctx.args.get(4)?));
     let client = ctx.client_mut();
     if !client.is(ClientFlags::REPLICA) {
         return;
     }
     let (Some(offset), Some(replica)) = (parse_i64(offset).and_then(|n| u64::try_from(n).ok()), client.replica.as_deref_mut()) else { return };
     replica.ack_offset = replica.ack_offset.max(ReplOffset(offset));
+    if let Some(in_aof) = in_aof.and_then(|n| u64::try_from(n).ok()) {
+        replica.aof_ack_offset = replica.aof_ack_offset.max(ReplOffset(in_aof));
+    }
     replica.ack_ms = now_ms;
     if replica.state == ReplicaState::WaitAck {
         // It has loaded the snapshot: now the stream may follow.
         replica.state = ReplicaState::Online;
     }
+    ctx.node.blocked.note_ack();
     ctx.node.requests.push(Request::ReplicaAcked(slot));
 }
 

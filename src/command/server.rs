@@ -49,7 +49,8 @@ impl NodeState {
     /// Saves the whole keyspace before it returns: SAVE, SHUTDOWN, DEBUG RELOAD.
     pub fn save_now(&mut self) -> Result<Saved, SaveError> {
         self.tick();
-        let writer = WriterOptions { compress: self.config.rdbcompression, checksum: self.config.rdbchecksum, ..WriterOptions::default() };
+        let access = self.access_when_writing();
+        let writer = WriterOptions { compress: self.config.rdbcompression, checksum: self.config.rdbchecksum, access, ..WriterOptions::default() };
         let options = SaveOptions { writer, ..SaveOptions::default() };
         let aux = self.snapshot_aux();
         let saved = persistence::save(&self.env, &self.config.dir, &self.config.dbfilename, &mut self.keyspace, &aux, options)?;

@@ -92,7 +92,7 @@ fn set(ctx: &mut Ctx<'_>) -> CmdResult {
     }
     // An expired value is not looked for: overwriting it is deletion enough.
     let key = ctx.key(1);
-    ctx.node.keyspace.db_mut(ctx.db).set_string(key, ctx.args.at(2), SetExpire::Clear);
+    ctx.overwrite(key, ctx.args.at(2));
     ctx.changed(key.bytes);
     ctx.out.ok();
     Ok(())
@@ -189,7 +189,7 @@ fn check_pairs(ctx: &Ctx<'_>) -> CmdResult {
 fn set_pairs(ctx: &mut Ctx<'_>) {
     for index in (1..ctx.args.len()).step_by(2) {
         let key = ctx.key(index);
-        ctx.node.keyspace.db_mut(ctx.db).set_string(key, ctx.args.at(index + 1), SetExpire::Clear);
+        ctx.overwrite(key, ctx.args.at(index + 1));
         ctx.changed(key.bytes);
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use slog::Logger;
 
 use super::slowlog::Slowlog;
-use super::{Clients, CommandTable, ExpireCycle, Slot, Stats};
+use super::{Blocked, Clients, CommandTable, Eviction, ExpireCycle, Slot, Stats};
 use crate::config::Config;
 use crate::env::Env;
 use crate::keyspace::{DbIndex, Keyspace, UnixMs, Watches};
@@ -93,6 +93,7 @@ pub struct NodeState {
     pub keyspace: Keyspace,
     pub watches: Watches,
     pub clients: Clients,
+    pub blocked: Blocked,
     pub role: Role,
     pub stream: Stream,
     pub stats: Stats,
@@ -118,6 +119,7 @@ pub struct NodeState {
     /// DEBUG SET-ACTIVE-EXPIRE.
     pub active_expire: bool,
     pub expire_cycle: ExpireCycle,
+    pub eviction: Eviction,
     /// True while a command of the master's stream is executed: nothing counts as expired, errors stop the link.
     pub applying_stream: bool,
     /// Bytes of an open MULTI of the master's stream: applied, and counted, when its EXEC has been.
@@ -130,11 +132,15 @@ impl NodeState {
         let commands = CommandTable::new(&config.rename_command)?;
         let now_us = env.clock.unix_us();
         let now_ms = now_us / 1000;
+        let mut keyspace = Keyspace::new(config.databases, env.random.next_u64());
+        keyspace.set_lfu(config.maxmemory_policy.is_lfu());
         Ok(NodeState {
             commands,
-            keyspace: Keyspace::new(config.databases, env.random.next_u64()),
+            keyspace,
             watches: Watches::default(),
             clients: Clients::default(),
+            blocked: Blocked::default(),
+            eviction: Eviction::default(),
             role: Role::Master,
             stream: Stream::new(ReplId::random(&*env.random), config.repl_backlog_size),
             stats: Stats::default(),

@@ -14,6 +14,9 @@ pub struct Stats {
     pub sync_partial_ok: u64,
     pub sync_partial_err: u64,
     pub expired_keys: u64,
+    pub evicted_keys: u64,
+    /// How long `maxmemory` was exceeded in all.
+    pub eviction_exceeded_ms: u64,
     pub keyspace_hits: u64,
     pub keyspace_misses: u64,
     pub unexpected_error_replies: u64,

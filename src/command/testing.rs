@@ -61,6 +61,7 @@ impl Bench {
     pub fn pass_ms(&mut self, ms: i64) {
         self.node.now_ms += ms;
         self.node.now_us += ms * 1000;
+        self.node.steady_ms += ms;
         self.node.keyspace.set_clock(UnixMs(self.node.now_ms));
     }
 }

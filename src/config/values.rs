@@ -57,6 +57,7 @@ pub struct Config {
     pub min_replicas_max_lag: u64,
     pub maxmemory: u64,
     pub hll_sparse_max_bytes: u64,
+    pub lazyfree_lazy_eviction: bool,
     pub lazyfree_lazy_expire: bool,
     pub lazyfree_lazy_server_del: bool,
     pub lazyfree_lazy_user_del: bool,
@@ -72,6 +73,8 @@ pub struct Config {
     pub active_expire_effort: u32,
     pub maxmemory_policy: EvictionPolicy,
     pub maxmemory_samples: u32,
+    pub maxmemory_eviction_tenacity: u32,
+    pub replica_ignore_maxmemory: bool,
     /// Bytes, or (negative) percent of `maxmemory`.
     pub maxmemory_clients: i64,
     pub lfu_log_factor: u32,
@@ -125,6 +128,19 @@ pub enum EvictionPolicy {
     AllkeysLfu,
     AllkeysRandom,
     Noeviction,
+}
+
+impl EvictionPolicy {
+    pub fn is_lru(self) -> bool {
+        matches!(self, EvictionPolicy::VolatileLru | EvictionPolicy::AllkeysLru)
+    }
+    pub fn is_lfu(self) -> bool {
+        matches!(self, EvictionPolicy::VolatileLfu | EvictionPolicy::AllkeysLfu)
+    }
+    /// Takes only keys that expire.
+    pub fn is_volatile(self) -> bool {
+        matches!(self, EvictionPolicy::VolatileLru | EvictionPolicy::VolatileLfu | EvictionPolicy::VolatileRandom | EvictionPolicy::VolatileTtl)
+    }
 }
 
 const MB: u64 = 1024 * 1024;
@@ -186,9 +202,12 @@ impl Default for Config {
             hll_sparse_max_bytes: 3000,
             maxmemory_policy: EvictionPolicy::Noeviction,
             maxmemory_samples: 5,
+            maxmemory_eviction_tenacity: 10,
+            replica_ignore_maxmemory: true,
             maxmemory_clients: 0,
             lfu_log_factor: 10,
             lfu_decay_time: 1,
+            lazyfree_lazy_eviction: false,
             lazyfree_lazy_expire: false,
             lazyfree_lazy_server_del: false,
             lazyfree_lazy_user_del: false,

@@ -2,6 +2,7 @@
 
 use super::db::Db;
 use super::entry::OwnedEntry;
+use super::eviction::Lfu;
 use super::hasher::KeyHasher;
 use super::snapshot::{Chunk, SnapshotId, SnapshotStep};
 use super::{DbIndex, UnixMs};
@@ -10,7 +11,9 @@ use super::{DbIndex, UnixMs};
 pub struct Keyspace {
     dbs: Vec<Db>,
     hasher: KeyHasher,
-    lru_clock: u32,
+    /// The time as entries keep it: for LRU as `lru_clock`, for LFU with its minutes.
+    clock: AccessClock,
+    is_lfu: bool,
     /// Flushed or replaced databases that a snapshot has not seen all of.
     retired: Vec<Db>,
     garbage: Garbage,
@@ -22,6 +25,15 @@ pub struct Keyspace {
 #[inline]
 pub fn lru_clock(now: UnixMs) -> u32 {
     (now.0 / 1000) as u32 & 0x00ff_ffff
+}
+
+/// What accesses write into entries, until the clock goes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct AccessClock {
+    /// 0 under LFU: the bits outlive a value then.
+    lru: u32,
+    /// The bits of a new entry.
+    fresh: u32,
 }
 
 struct Snapshot {
@@ -41,7 +53,16 @@ impl Keyspace {
     pub fn new(databases: u32, hash_seed: u64) -> Self {
         let hasher = KeyHasher::new(hash_seed);
         let dbs = (0..databases).map(|_| Db::new(hasher.clone())).collect();
-        Keyspace { dbs, hasher, lru_clock: 0, retired: Vec::new(), garbage: Garbage::default(), snapshots: Vec::new(), snapshots_begun: 0 }
+        Keyspace {
+            dbs,
+            hasher,
+            clock: AccessClock::default(),
+            is_lfu: false,
+            retired: Vec::new(),
+            garbage: Garbage::default(),
+            snapshots: Vec::new(),
+            snapshots_begun: 0,
+        }
     }
     pub fn hash_seed(&self) -> u64 {
         self.hasher.seed()
@@ -53,16 +74,29 @@ impl Keyspace {
     /// The time that entries get as their last access when they are written, until the next call.
     #[inline]
     pub fn set_clock(&mut self, now: UnixMs) {
-        let bits = lru_clock(now);
-        if self.lru_clock != bits {
-            self.lru_clock = bits;
-            self.wind_lru_clocks();
+        let clock = match self.is_lfu {
+            // Never 0, which says LFU.
+            false => AccessClock { lru: lru_clock(now).max(1), fresh: lru_clock(now).max(1) },
+            true => AccessClock { lru: 0, fresh: Lfu::initial(Lfu::minutes_of(now.0)) },
+        };
+        if self.clock != clock {
+            self.clock = clock;
+            self.wind_access_clocks();
         }
     }
-    fn wind_lru_clocks(&mut self) {
+    fn wind_access_clocks(&mut self) {
         for db in &mut self.dbs {
-            db.set_lru_clock(self.lru_clock);
+            db.set_access_clocks(self.clock.lru, self.clock.fresh);
         }
+    }
+    /// Whether the access bits are LFU's, from the next `set_clock` on.
+    pub fn set_lfu(&mut self, is_lfu: bool) {
+        self.is_lfu = is_lfu;
+    }
+    /// What an access writes into an entry; 0 under LFU, where `Lfu` computes it.
+    #[inline]
+    pub fn access_clock(&self) -> u32 {
+        self.clock.lru
     }
     pub fn databases(&self) -> u32 {
         self.dbs.len() as u32
@@ -83,7 +117,7 @@ impl Keyspace {
     /// many keys there were.
     pub fn flush(&mut self, db: DbIndex) -> u64 {
         let mut empty = Db::new(self.hasher.clone());
-        empty.set_lru_clock(self.lru_clock);
+        empty.set_access_clocks(self.clock.lru, self.clock.fresh);
         let old = std::mem::replace(self.db_mut(db), empty);
         let keys = old.len();
         self.retire(old);
@@ -98,7 +132,7 @@ impl Keyspace {
         for old in std::mem::replace(&mut self.dbs, dbs) {
             self.retire(old);
         }
-        self.wind_lru_clocks();
+        self.wind_access_clocks();
         self.garbage.dbs.append(&mut garbage.dbs);
         self.garbage.entries.append(&mut garbage.entries);
     }

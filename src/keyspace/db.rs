@@ -42,11 +42,11 @@ impl Slot for OwnedEntry {
     }
 }
 
-/// An entry that comes without a time of last access (RENAME and RDB bring one along) has been accessed now.
+/// An entry that comes without access bits (RENAME and RDB bring some along) gets those of a new one.
 #[inline]
-fn started(entry: &OwnedEntry, lru_clock: u32) {
+fn started(entry: &OwnedEntry, fresh_access: u32) {
     if entry.entry().lru() == 0 {
-        entry.entry().set_lru(lru_clock);
+        entry.entry().set_lru(fresh_access);
     }
 }
 
@@ -59,7 +59,10 @@ pub struct Db {
     /// Allocated for entries.
     entry_bytes: usize,
     garbage: Vec<OwnedEntry>,
+    /// 0 under LFU.
     lru_clock: u32,
+    /// The access bits of a new entry.
+    fresh_access: u32,
 }
 
 #[inline]
@@ -69,10 +72,19 @@ fn same_key(key: Key<'_>) -> impl FnMut(&OwnedEntry) -> bool {
 
 impl Db {
     pub(super) fn new(hasher: KeyHasher) -> Self {
-        Db { table: Table::new(), expires: Expires::new(), captures: Captures::default(), hasher, entry_bytes: 0, garbage: Vec::new(), lru_clock: 0 }
+        Db {
+            table: Table::new(),
+            expires: Expires::new(),
+            captures: Captures::default(),
+            hasher,
+            entry_bytes: 0,
+            garbage: Vec::new(),
+            lru_clock: 0,
+            fresh_access: 0,
+        }
     }
-    pub(super) fn set_lru_clock(&mut self, bits: u32) {
-        self.lru_clock = bits;
+    pub(super) fn set_access_clocks(&mut self, lru_clock: u32, fresh_access: u32) {
+        (self.lru_clock, self.fresh_access) = (lru_clock, fresh_access);
     }
     #[inline]
     pub fn len(&self) -> u64 {
@@ -215,7 +227,7 @@ impl Db {
             self.insert_new(hash, entry);
             return false;
         };
-        started(&entry, self.lru_clock);
+        started(&entry, self.fresh_access);
         let old = std::mem::replace(slot, entry);
         let new = (alias_of(slot), slot.entry().allocated());
         self.replaced(hash, old, new);
@@ -238,7 +250,7 @@ impl Db {
     }
     /// Puts in what is not there yet.
     fn insert_new(&mut self, hash: u64, entry: OwnedEntry) {
-        started(&entry, self.lru_clock);
+        started(&entry, self.fresh_access);
         self.entry_bytes += entry.entry().allocated();
         self.expires.moved(hash, None, alias_of(&entry), &self.hasher);
         self.table.insert_new(hash, entry, &self.hasher, &mut self.captures);
@@ -267,6 +279,10 @@ impl Db {
     /// A uniformly chosen entry for RANDOMKEY; `random` gives 64-bit numbers.
     pub fn random(&self, random: &mut dyn FnMut() -> u64) -> Option<&Entry> {
         self.table.random(random).map(OwnedEntry::entry)
+    }
+    /// The same, of the entries that expire.
+    pub fn random_volatile(&self, random: &mut dyn FnMut() -> u64) -> Option<&Entry> {
+        self.expires.random(random)
     }
     /// One small step of active expiry: visits about `count` entries that have an expiry from a cursor kept inside, and returns
     /// the keys that are due at `now`, and how many it looked at.

@@ -2,7 +2,7 @@
 //! expiry is in here from when it enters the main table until it leaves it or loses the expiry, under its present address.
 
 use super::UnixMs;
-use super::entry::{Alias, OwnedEntry};
+use super::entry::{Alias, Entry, OwnedEntry};
 use super::hasher::KeyHasher;
 use super::table::{Slot, Table, Unguarded};
 
@@ -52,6 +52,9 @@ impl Expires {
                 *place.expect("an entry that expires is in the index") = new;
             }
         }
+    }
+    pub(super) fn random(&self, random: &mut dyn FnMut() -> u64) -> Option<&Entry> {
+        self.table.random(random).map(Alias::entry)
     }
     /// Looks at about `count` entries behind those of the last call; adds the keys that are due at `now` to `due`. Returns how many it looked at.
     pub(super) fn sample(&mut self, now: UnixMs, count: usize, hasher: &KeyHasher, due: &mut Vec<Vec<u8>>) -> usize {

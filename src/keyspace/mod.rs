@@ -4,6 +4,7 @@ mod databases;
 mod db;
 pub mod digest;
 mod entry;
+pub mod eviction;
 mod expires;
 mod hasher;
 mod memory;

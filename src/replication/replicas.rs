@@ -39,6 +39,8 @@ pub struct Replica {
     /// Asked by SYNC: no FULLRESYNC line, no ACKs.
     pub plain_sync: bool,
     pub ack_offset: ReplOffset,
+    /// What it has in its append-only file, if it has one.
+    pub aof_ack_offset: ReplOffset,
     pub ack_ms: i64,
     /// The next byte of the stream to send is the one after this.
     pub sent: ReplOffset,
@@ -60,6 +62,7 @@ impl Default for Replica {
             capa_psync2: false,
             plain_sync: false,
             ack_offset: ReplOffset(0),
+            aof_ack_offset: ReplOffset(0),
             ack_ms: 0,
             sent: ReplOffset(0),
             progress_ms: 0,
