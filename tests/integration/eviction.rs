@@ -70,7 +70,7 @@ fn ttl_takes_those_that_expire_first() {
         wait_for(SOON, "eviction to make room", || (client.run("dbsize").int() < 1200).then_some(()));
         let keys = client.run("keys *").sorted_texts();
         let late = keys.iter().filter(|key| key.trim_start_matches("key:").parse::<u32>().unwrap() >= 1000).count();
-        assert!(late > 900, "{}: {late} of the 1000 that expire last, of {} in all", server.kind.name(), keys.len());
+        assert!(late * 100 > keys.len() * 85, "{}: {late} of the 1000 that expire last, of {} in all", server.kind.name(), keys.len());
     }
 }
 
