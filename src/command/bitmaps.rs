@@ -142,22 +142,30 @@ fn bitop(ctx: &mut Ctx<'_>) -> CmdResult {
     let values: Vec<Cow<'_, [u8]>> = keys.iter().map(value).collect();
     let sources: Vec<&[u8]> = values.iter().map(AsRef::as_ref).collect();
     let result = bits::combine(op, &sources);
-    store(ctx, result);
+    store(ctx, op, result);
     Ok(())
 }
 
-/// Sets BITOP's destination, deletes it where there is nothing to store, and replies with the length.
-fn store(ctx: &mut Ctx<'_>, result: Vec<u8>) {
+/// Sets BITOP's destination, deletes it where there is nothing to store, and replies with the length. Slaves older than 8.2 do not know the newer
+/// operations, so they get what came of them.
+fn store(ctx: &mut Ctx<'_>, op: Op, result: Vec<u8>) {
     let dest = ctx.key(2);
+    let is_known = matches!(op, Op::And | Op::Or | Op::Xor | Op::Not);
     let exists = ctx.write(dest).is_some();
     let len = result.len();
     if len > 0 {
+        if !is_known {
+            ctx.propagate(&[b"SET", dest.bytes, &result]);
+        }
         ctx.node.keyspace.db_mut(ctx.db).set_raw(dest, result, SetExpire::Clear);
         ctx.changed(dest.bytes);
     } else if exists {
         let lazy = ctx.node.config.lazyfree_lazy_server_del;
         ctx.node.keyspace.db_mut(ctx.db).remove(dest, lazy);
         ctx.changed(dest.bytes);
+        if !is_known {
+            ctx.propagate(&[b"DEL", dest.bytes]);
+        }
     }
     ctx.out.int(len as i64);
 }
@@ -256,6 +264,9 @@ mod tests {
         assert_eq!(b.streamed("bitop and a nokey"), ["bitop and a nokey"]);
         assert_eq!(b.say("exists a"), ":0");
         assert_eq!(b.streamed("bitop and a nokey"), [""; 0]);
+        assert_eq!(b.streamed("bitop diff a b nokey"), ["SET a b"]);
+        assert_eq!(b.streamed("bitop one a nokey"), ["DEL a"]);
+        assert_eq!(b.streamed("bitop one a nokey"), [""; 0]);
         assert_eq!(b.say("bitop andor a b"), "-ERR BITOP ANDOR must be called with at least two source keys.");
         assert_eq!(b.say("bitop not a b b"), "-ERR BITOP NOT must be called with a single source key.");
         assert_eq!(b.say("bitop nor a b b"), "-ERR syntax error");

@@ -6,7 +6,7 @@ use super::{Histogram, INDEX_BITS, REGISTERS, Registers};
 /// The highest count that a hash can give but one: its bits behind the index.
 const BITS_LEFT: usize = 64 - INDEX_BITS as usize;
 /// 1 / (2 ln 2)
-const ALPHA: f64 = 0.721347520444481703680;
+const ALPHA: f64 = 0.721_347_520_444_481_7;
 
 pub fn cardinality(registers: &Registers) -> u64 {
     let mut histogram: Histogram = [0; 64];

@@ -99,7 +99,7 @@ impl Replacement {
         match len {
             0 => {}
             _ if count > 0 => self.push(counted(count, len)),
-            ..=SHORT_ZEROS_MAX => self.push((len - 1) as u8),
+            1..=SHORT_ZEROS_MAX => self.push((len - 1) as u8),
             _ => {
                 self.push(0x40 | ((len - 1) >> 8) as u8);
                 self.push((len - 1) as u8);
