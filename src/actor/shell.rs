@@ -301,6 +301,7 @@ impl Shell {
         }
         crate::command::discard(state, slot);
         state.blocked.forget(slot);
+        state.unsubscribe_all(slot);
         if let Some(client) = state.clients.remove(slot) {
             self.give_buffer(client.out);
             if client.flags.contains(ClientFlags::MASTER) {

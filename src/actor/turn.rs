@@ -331,6 +331,9 @@ impl Turn {
     /// Writes every reply of the turn, once a socket.
     fn flush(&mut self, shell: &Shell, state: &mut NodeState) {
         for slot in std::mem::take(&mut state.written) {
+            if let Some(client) = state.clients.get_mut(slot) {
+                client.flags -= ClientFlags::PUSHED;
+            }
             self.unflushed.extend(shell.conn(slot));
         }
         for conn in self.unflushed.drain(..) {

@@ -45,6 +45,8 @@ bitflags! {
         const IN_PROCESS = 1 << 13;
         /// CLIENT NO-TOUCH on.
         const NO_TOUCH = 1 << 14;
+        /// Stands in `NodeState::written` already.
+        const PUSHED = 1 << 15;
     }
 }
 

@@ -71,9 +71,9 @@ fn queued_bytes(client: &Client) -> usize {
     client.queued.bytes.capacity() + client.queued.ranges.capacity() * std::mem::size_of::<crate::resp::ArgRange>()
 }
 
-/// One line of CLIENT LIST, in Redis 8.2's fields, without the line end. What has no counterpart here (subscriptions, tracking, I/O threads,
+/// One line of CLIENT LIST, in Redis 8.2's fields, without the line end. What has no counterpart here (tracking, I/O threads,
 /// reply blocks in a list) is shown as Redis shows its absence.
-fn describe(node: &NodeState, client: &Client) -> String {
+fn describe(node: &NodeState, slot: Slot, client: &Client) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let command = match (client.last_command, client.last_subcommand) {
         (Some(command), Some(sub)) => super::full_name(command, sub),
@@ -83,7 +83,7 @@ fn describe(node: &NodeState, client: &Client) -> String {
     let multi = if client.is(ClientFlags::MULTI) { client.queued.commands.len() as i64 } else { -1 };
     let events = if client.out.is_empty() { "r" } else { "rw" };
     format!(
-        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={multi} watch={} qbuf={} qbuf-free={} \
+        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={multi} watch={} qbuf={} qbuf-free={} \
          argv-mem=0 multi-mem={} rbs={} rbp={} obl={} oll=0 omem=0 tot-mem={} events={events} cmd={command} user={} redir=-1 resp={} lib-name={} \
          lib-ver={} io-thread=0 tot-net-in={} tot-net-out={} tot-cmds={}",
         client.id,
@@ -95,6 +95,9 @@ fn describe(node: &NodeState, client: &Client) -> String {
         (node.steady_ms - client.last_interaction_ms) / 1000,
         flag_letters(client),
         client.db.0,
+        node.pubsub.channels.count(slot),
+        node.pubsub.patterns.count(slot),
+        node.pubsub.shards.count(slot),
         client.watched.len(),
         client.query_buffer,
         client.query_buffer_free,
@@ -130,7 +133,7 @@ fn reply_lines<'c>(ctx: &mut Ctx<'_>, lines: impl Iterator<Item = String> + 'c) 
 }
 
 pub(super) fn info(ctx: &mut Ctx<'_>) -> CmdResult {
-    let line = describe(ctx.node, ctx.client());
+    let line = describe(ctx.node, ctx.slot, ctx.client());
     reply_lines(ctx, std::iter::once(line));
     Ok(())
 }
@@ -139,17 +142,21 @@ pub(super) fn list(ctx: &mut Ctx<'_>) -> CmdResult {
     let args = ctx.args;
     let option = args.get(2).unwrap_or_default();
     let lines: Vec<String> = if args.len() == 2 {
-        by_age(ctx.node).into_iter().map(|(_, client)| describe(ctx.node, client)).collect()
+        by_age(ctx.node).into_iter().map(|(slot, client)| describe(ctx.node, slot, client)).collect()
     } else if args.len() == 4 && option.eq_ignore_ascii_case(b"TYPE") {
         let wanted = ClientType::parse(args.at(3))?;
-        by_age(ctx.node).into_iter().filter(|(_, client)| ClientType::of(client) == wanted).map(|(_, client)| describe(ctx.node, client)).collect()
+        by_age(ctx.node)
+            .into_iter()
+            .filter(|(_, client)| ClientType::of(client) == wanted)
+            .map(|(slot, client)| describe(ctx.node, slot, client))
+            .collect()
     } else if args.len() > 3 && option.eq_ignore_ascii_case(b"ID") {
         let mut ids = Vec::new();
         for arg in args.iter().skip(3) {
             ids.push(parse_i64(arg).ok_or(CommandError::text("ERR Invalid client ID"))?);
         }
         let found = ids.into_iter().filter_map(|id| ctx.node.clients.by_id(u64::try_from(id).ok()?));
-        found.map(|slot| describe(ctx.node, ctx.node.clients.at(slot))).collect()
+        found.map(|slot| describe(ctx.node, slot, ctx.node.clients.at(slot))).collect()
     } else {
         return Err(CommandError::SYNTAX);
     };

@@ -9,8 +9,15 @@ use crate::types::number::parse_i64;
 
 const WRONG_PASS: CommandError = CommandError::text("WRONGPASS invalid username-password pair or user is disabled.");
 
+/// What a RESP2 client reads while it is subscribed must look like a message.
 fn ping(ctx: &mut Ctx<'_>) -> CmdResult {
+    let listens = ctx.client().is(ClientFlags::PUBSUB) && ctx.out.proto == Proto::Resp2;
     match ctx.args.len() {
+        1 | 2 if listens => {
+            ctx.out.array(2);
+            ctx.out.bulk(b"pong");
+            ctx.out.bulk(ctx.args.get(1).unwrap_or_default());
+        }
         1 => ctx.out.simple("PONG"),
         2 => ctx.out.bulk(ctx.args.at(1)),
         _ => return Err(CommandError::arity("ping")),
@@ -48,6 +55,7 @@ fn reset(ctx: &mut Ctx<'_>) -> CmdResult {
         return Err("ERR can only reset normal connections".into());
     }
     super::discard(ctx.node, ctx.slot);
+    ctx.node.unsubscribe_all(ctx.slot);
     let needs_password = !ctx.node.config.requirepass.is_empty();
     let client = ctx.client_mut();
     client.flags -= ClientFlags::NO_EVICT | ClientFlags::NO_TOUCH;

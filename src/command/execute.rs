@@ -3,7 +3,7 @@
 use super::context::Ctx;
 use super::{Client, ClientFlags, CmdResult, CommandError, Flags, NodeState, Propagate, ReplyMode, Room, Slot, Spec};
 use crate::replication::Role;
-use crate::resp::{Args, Reply, encode_command};
+use crate::resp::{Args, Proto, Reply, encode_command};
 
 /// How a request went. Clients have their reply either way; a link whose stream has failed must stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,6 +152,12 @@ fn admit(node: &NodeState, slot: Slot, parent: &'static Spec, spec: &'static Spe
     if is_write {
         admit_write(node)?;
     }
+    if client.is(ClientFlags::PUBSUB) && client.proto == Proto::Resp2 && !serves_subscribers(spec) {
+        let name = full_name(parent, spec);
+        return Err(
+            format!("ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context").into()
+        );
+    }
     if let Role::Replica(link) = &node.role
         && !link.is_up()
         && !node.config.replica_serve_stale_data
@@ -172,6 +178,11 @@ fn needs_memory(client: &Client, spec: &Spec) -> bool {
         "discard" | "quit" | "reset" => false,
         _ => spec.flags.contains(Flags::DENYOOM) || client.is(ClientFlags::MULTI),
     }
+}
+
+/// Whether a subscribed client may say it in RESP2, where nothing tells a reply from a message.
+fn serves_subscribers(spec: &Spec) -> bool {
+    spec.name.ends_with("subscribe") || matches!(spec.name, "ping" | "quit" | "reset")
 }
 
 fn admit_write(node: &NodeState) -> CmdResult {

@@ -251,8 +251,9 @@ fn stats(node: &mut NodeState, out: &mut String) {
     field(out, "current_eviction_exceeded_time", node.eviction.exceeded_ms(node.steady_ms));
     field(out, "keyspace_hits", stats.keyspace_hits);
     field(out, "keyspace_misses", stats.keyspace_misses);
-    field(out, "pubsub_channels", 0);
-    field(out, "pubsub_patterns", 0);
+    field(out, "pubsub_channels", node.pubsub.channels.len());
+    field(out, "pubsub_patterns", node.pubsub.patterns.len());
+    field(out, "pubsubshard_channels", node.pubsub.shards.len());
     field(out, "latest_fork_usec", 0);
     field(out, "total_forks", 0);
     field(out, "unexpected_error_replies", stats.unexpected_error_replies);

@@ -31,6 +31,8 @@ mod key_range;
 mod keys;
 mod lcs;
 mod object;
+mod pubsub;
+mod pubsub_commands;
 mod replication;
 mod role_info;
 mod scan;
@@ -50,6 +52,7 @@ pub use error::{CmdResult, CommandError};
 pub use evict::{Eviction, Room};
 pub use execute::{Executed, execute, full_name};
 pub use expire_cycle::{CycleKind, ExpireCycle, active_expire_cycle, slow_budget_ns_per_second};
+pub use pubsub::{PubSub, Space};
 pub use slowlog::Slowlog;
 pub use spec::{Acl, Begin, Find, Flags, Handler, KeySpec, Propagate, Spec};
 pub use state::{Effects, Loading, NodeState, Request, SaveState};
@@ -74,6 +77,7 @@ pub(crate) fn families() -> Vec<&'static [Spec]> {
         keys::ROWS,
         lcs::ROWS,
         object::ROWS,
+        pubsub_commands::ROWS,
         replication::ROWS,
         scan::ROWS,
         server::ROWS,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use slog::Logger;
 
 use super::slowlog::Slowlog;
-use super::{Blocked, Clients, CommandTable, Eviction, ExpireCycle, Slot, Stats};
+use super::{Blocked, Clients, CommandTable, Eviction, ExpireCycle, PubSub, Slot, Stats};
 use crate::config::Config;
 use crate::env::Env;
 use crate::keyspace::{DbIndex, Keyspace, UnixMs, Watches};
@@ -94,6 +94,7 @@ pub struct NodeState {
     pub watches: Watches,
     pub clients: Clients,
     pub blocked: Blocked,
+    pub pubsub: PubSub,
     pub role: Role,
     pub stream: Stream,
     pub stats: Stats,
@@ -141,6 +142,7 @@ impl NodeState {
             clients: Clients::default(),
             blocked: Blocked::default(),
             eviction: Eviction::default(),
+            pubsub: PubSub::default(),
             role: Role::Master,
             stream: Stream::new(ReplId::random(&*env.random), config.repl_backlog_size),
             stats: Stats::default(),

@@ -13,6 +13,7 @@ mod differential;
 mod eviction;
 mod network_limits;
 mod persistence;
+mod pubsub;
 mod real_peers;
 mod suspension;
 mod walkthrough;
