@@ -2,12 +2,21 @@
 
 use super::client::Slot;
 use super::{Client, ClientFlags, Clients, CommandError, Effects, NodeState, Spec};
-use crate::config::Config;
+use crate::config::{Config, Events};
 use crate::env::Env;
 use crate::keyspace::eviction::Lfu;
 use crate::keyspace::{DbIndex, Entry, Key, Keyspace, Kind, SetExpire, StrRef, UnixMs};
 use crate::replication::Role;
 use crate::resp::{Args, Reply, encode_command};
+
+/// How a key is looked at for reading.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// Its access time is touched.
+    Read,
+    Peek,
+    Inspect,
+}
 
 /// One execution of one command.
 pub struct Ctx<'a> {
@@ -55,54 +64,65 @@ impl<'a> Ctx<'a> {
     /// access time is touched. `read_with` saves a look-up where keys expire.
     #[inline]
     pub fn read(&mut self, key: Key<'_>) -> Option<&Entry> {
-        let expired = self.is_expired(self.db, key, false);
-        let NodeState { keyspace, stats, clients, now_ms, config, env, .. } = &mut *self.node;
-        match keyspace.db(self.db).get(key) {
-            Some(entry) if !expired => {
-                stats.keyspace_hits += 1;
-                Toucher { keyspace, clients, slot: self.slot, now_ms: *now_ms, config, env }.touch(entry);
-                Some(entry)
-            }
-            _ => {
-                stats.keyspace_misses += 1;
-                None
-            }
+        if self.is_expired(self.db, key, false) || self.node.keyspace.db(self.db).get(key).is_none() {
+            self.missed(key, Look::Read);
+            return None;
+        }
+        self.node.stats.keyspace_hits += 1;
+        let NodeState { keyspace, clients, now_ms, config, env, .. } = &*self.node;
+        let entry = keyspace.db(self.db).get(key)?;
+        Toucher { keyspace, clients, slot: self.slot, now_ms: *now_ms, config, env }.touch(entry);
+        Some(entry)
+    }
+
+    /// A key that a command wanted to read is not there.
+    #[inline]
+    fn missed(&mut self, key: Key<'_>, look: Look) {
+        self.node.stats.keyspace_misses += 1;
+        if look != Look::Inspect {
+            self.notify(Events::KEY_MISS, "keymiss", key.bytes);
         }
     }
 
     /// `read` for what is answered at once: a single look-up, its entry checked for expiry where it lies and handed to `f` with the reply.
     #[inline]
     pub fn read_with<R>(&mut self, key: Key<'_>, f: impl FnOnce(Option<&Entry>, &mut Reply) -> R) -> R {
-        self.look_with(key, true, f)
+        self.look_with(key, Look::Read, f)
     }
 
     /// `read_with` that leaves the access time alone (EXISTS, TTL, TYPE, OBJECT); it still counts as a hit or a miss.
     #[inline]
     pub fn peek_with<R>(&mut self, key: Key<'_>, f: impl FnOnce(Option<&Entry>, &mut Reply) -> R) -> R {
-        self.look_with(key, false, f)
+        self.look_with(key, Look::Peek, f)
+    }
+
+    /// `peek_with` that is no event if the key is missing (OBJECT).
+    #[inline]
+    pub fn inspect_with<R>(&mut self, key: Key<'_>, f: impl FnOnce(Option<&Entry>, &mut Reply) -> R) -> R {
+        self.look_with(key, Look::Inspect, f)
     }
 
     #[inline]
-    fn look_with<R>(&mut self, key: Key<'_>, touches: bool, f: impl FnOnce(Option<&Entry>, &mut Reply) -> R) -> R {
+    fn look_with<R>(&mut self, key: Key<'_>, look: Look, f: impl FnOnce(Option<&Entry>, &mut Reply) -> R) -> R {
         let NodeState { keyspace, stats, clients, now_ms, config, env, .. } = &mut *self.node;
         if let Some(entry) = keyspace.db(self.db).get(key) {
             if entry.expire_at().is_none_or(|at| at.0 >= *now_ms) {
                 stats.keyspace_hits += 1;
-                if touches {
+                if look == Look::Read {
                     Toucher { keyspace, clients, slot: self.slot, now_ms: *now_ms, config, env }.touch(entry);
                 }
                 return f(Some(entry), self.out);
             }
-            return self.look_at_due(key, f);
+            return self.look_at_due(key, look, f);
         }
-        stats.keyspace_misses += 1;
+        self.missed(key, look);
         f(None, self.out)
     }
 
     #[cold]
-    fn look_at_due<R>(&mut self, key: Key<'_>, f: impl FnOnce(Option<&Entry>, &mut Reply) -> R) -> R {
+    fn look_at_due<R>(&mut self, key: Key<'_>, look: Look, f: impl FnOnce(Option<&Entry>, &mut Reply) -> R) -> R {
         if self.expire_if_due(self.db, key, false) {
-            self.node.stats.keyspace_misses += 1;
+            self.missed(key, look);
             return f(None, self.out);
         }
         self.node.stats.keyspace_hits += 1;
@@ -311,6 +331,7 @@ impl NodeState {
         if self.keyspace.db_mut(db).remove(key, lazy) {
             self.stats.expired_keys += 1;
             self.signal(db, key.bytes);
+            self.notify(Events::EXPIRED, "expired", db, key.bytes);
             let verb: &[u8] = if lazy { b"UNLINK" } else { b"DEL" };
             self.add_effect(db, |out| encode_command(out, &[verb, key.bytes]));
         }

@@ -7,7 +7,7 @@
 use super::NodeState;
 use super::client::ClientFlags;
 use super::client_list::client_memory;
-use crate::config::EvictionPolicy;
+use crate::config::{Events, EvictionPolicy};
 use crate::keyspace::eviction::{Lfu, Pool, Ranking};
 use crate::keyspace::{DbIndex, Key};
 use crate::rdb::Access;
@@ -198,6 +198,7 @@ impl NodeState {
         if self.keyspace.db_mut(db).remove(key, lazy) {
             self.stats.evicted_keys += 1;
             self.signal(db, key.bytes);
+            self.notify(Events::EVICTED, "evicted", db, key.bytes);
             let verb: &[u8] = if lazy { b"UNLINK" } else { b"DEL" };
             self.add_effect(db, |out| encode_command(out, &[verb, key.bytes]));
             self.flush_effects();

@@ -2,6 +2,7 @@
 
 use super::key_range::key_range;
 use super::{Acl, CmdResult, CommandError, Ctx, Flags, Propagate, Spec};
+use crate::config::Events;
 use crate::keyspace::{Entry, Key, UnixMs};
 use crate::replication::Role;
 
@@ -64,11 +65,13 @@ pub(super) fn apply(ctx: &mut Ctx<'_>, key: Key<'_>, at: UnixMs) {
         let lazy = ctx.node.config.lazyfree_lazy_expire;
         ctx.node.keyspace.db_mut(ctx.db).remove(key, lazy);
         ctx.changed(key.bytes);
+        ctx.notify(Events::GENERIC, "del", key.bytes);
         let verb: &[u8] = if lazy { b"UNLINK" } else { b"DEL" };
         ctx.propagate(&[verb, key.bytes]);
     } else {
         ctx.node.keyspace.db_mut(ctx.db).set_expire(key, Some(at));
         ctx.changed(key.bytes);
+        ctx.notify(Events::GENERIC, "expire", key.bytes);
         // Without the conditions, which have been met and which 6.2 does not know.
         ctx.propagate(&[b"PEXPIREAT", key.bytes, itoa::Buffer::new().format(at.0).as_bytes()]);
     }
@@ -111,6 +114,7 @@ fn persist(ctx: &mut Ctx<'_>) -> CmdResult {
     if expires {
         ctx.node.keyspace.db_mut(ctx.db).set_expire(key, None);
         ctx.changed(key.bytes);
+        ctx.notify(Events::GENERIC, "persist", key.bytes);
     }
     ctx.out.int(i64::from(expires));
     Ok(())

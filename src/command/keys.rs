@@ -2,7 +2,8 @@
 
 use super::key_range::key_range;
 use super::{Acl, CmdResult, CommandError, Ctx, Flags, Spec};
-use crate::keyspace::{DbIndex, Kind};
+use crate::config::Events;
+use crate::keyspace::{DbIndex, Entry, Kind};
 use crate::types::number::parse_i64;
 
 fn delete(ctx: &mut Ctx<'_>, lazy: bool) -> CmdResult {
@@ -11,6 +12,7 @@ fn delete(ctx: &mut Ctx<'_>, lazy: bool) -> CmdResult {
         let key = ctx.key(index);
         if !ctx.is_expired(ctx.db, key, true) && ctx.node.keyspace.db_mut(ctx.db).remove(key, lazy) {
             ctx.changed(key.bytes);
+            ctx.notify(Events::GENERIC, "del", key.bytes);
             deleted += 1;
         }
     }
@@ -79,14 +81,23 @@ fn rename_key(ctx: &mut Ctx<'_>, only_new: bool) -> Result<bool, CommandError> {
     if from.bytes == to.bytes {
         return Ok(!only_new);
     }
-    if ctx.write(to).is_some() && only_new {
+    let old = ctx.write(to).map(Entry::kind);
+    if old.is_some() && only_new {
         return Ok(false);
     }
     let db = ctx.node.keyspace.db_mut(ctx.db);
     let entry = db.take(from).expect("the key was there");
+    let kind = entry.entry().kind();
     db.insert(to.hash, entry.with_key(to.bytes));
     ctx.changed(from.bytes);
     ctx.node.signal(ctx.db, to.bytes);
+    // To Redis the new name is a new key even where it replaces one.
+    ctx.notify(Events::NEW, "new", to.bytes);
+    ctx.notify(Events::GENERIC, "rename_from", from.bytes);
+    ctx.notify(Events::GENERIC, "rename_to", to.bytes);
+    if let Some(old) = old {
+        ctx.notify_overwritten(ctx.db, old, kind, to.bytes);
+    }
     Ok(true)
 }
 
@@ -135,11 +146,19 @@ fn copy(ctx: &mut Ctx<'_>) -> CmdResult {
     if to_db == ctx.db && from.bytes == to.bytes {
         return Err(SAME_OBJECT);
     }
-    let copies = ctx.read(from).is_some() && (ctx.lookup_in(to_db, to).is_none() || replace);
+    let found = ctx.read(from).is_some();
+    let old = if found { ctx.lookup_in(to_db, to).map(Entry::kind) } else { None };
+    let copies = found && (old.is_none() || replace);
     if copies {
         let entry = ctx.node.keyspace.db(ctx.db).copy_of(from).expect("the key was there");
+        let kind = entry.entry().kind();
         ctx.node.keyspace.db_mut(to_db).insert(to.hash, entry.with_key(to.bytes));
         ctx.node.changed(to_db, to.bytes);
+        ctx.node.notify(Events::NEW, "new", to_db, to.bytes);
+        ctx.node.notify(Events::GENERIC, "copy_to", to_db, to.bytes);
+        if let Some(old) = old {
+            ctx.notify_overwritten(to_db, old, kind, to.bytes);
+        }
     }
     ctx.out.int(i64::from(copies));
     Ok(())
@@ -157,6 +176,9 @@ fn move_key(ctx: &mut Ctx<'_>) -> CmdResult {
         ctx.node.keyspace.db_mut(to_db).insert(key.hash, entry);
         ctx.changed(key.bytes);
         ctx.node.signal(to_db, key.bytes);
+        ctx.node.notify(Events::NEW, "new", to_db, key.bytes);
+        ctx.notify(Events::GENERIC, "move_from", key.bytes);
+        ctx.node.notify(Events::GENERIC, "move_to", to_db, key.bytes);
     }
     ctx.out.int(i64::from(moves));
     Ok(())

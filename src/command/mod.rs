@@ -30,6 +30,7 @@ mod introspect;
 mod key_range;
 mod keys;
 mod lcs;
+mod notify;
 mod object;
 mod pubsub;
 mod pubsub_commands;

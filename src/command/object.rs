@@ -10,7 +10,7 @@ use crate::resp::Reply;
 /// Replies with what `show` says of the key; null if there is none.
 fn describe(ctx: &mut Ctx<'_>, show: impl FnOnce(&Entry, &mut Reply) -> CmdResult) -> CmdResult {
     let key = ctx.key(2);
-    ctx.peek_with(key, |entry, out| match entry {
+    ctx.inspect_with(key, |entry, out| match entry {
         Some(entry) => show(entry, out),
         None => {
             out.null();

@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 use super::key_range::key_range;
 use super::strings::reply_value;
 use super::{Acl, CmdResult, CommandError, Ctx, Flags, Propagate, Spec};
+use crate::config::Events;
 use crate::keyspace::{Entry, Kind, SetExpire, UnixMs};
 use crate::types::number::parse_i64;
 
@@ -92,8 +93,7 @@ fn set(ctx: &mut Ctx<'_>) -> CmdResult {
     }
     // An expired value is not looked for: overwriting it is deletion enough.
     let key = ctx.key(1);
-    ctx.overwrite(key, ctx.args.at(2));
-    ctx.changed(key.bytes);
+    ctx.replace(key, ctx.args.at(2));
     ctx.out.ok();
     Ok(())
 }
@@ -117,8 +117,7 @@ fn set_with_options(ctx: &mut Ctx<'_>) -> CmdResult {
         None if options.keepttl => SetExpire::Keep,
         None => SetExpire::Clear,
     };
-    ctx.node.keyspace.db_mut(ctx.db).set_string(key, value, expire);
-    ctx.changed(key.bytes);
+    ctx.store(key, value, expire);
     if !options.get {
         ctx.out.ok();
     }
@@ -146,8 +145,7 @@ fn set_expiring(ctx: &mut Ctx<'_>, unit: Unit) -> CmdResult {
     let (key, value) = (ctx.key(1), ctx.args.at(3));
     // Only so that an expired key is counted as such, and deleted in the stream, as Redis does.
     ctx.write(key);
-    ctx.node.keyspace.db_mut(ctx.db).set_string(key, value, SetExpire::At(at));
-    ctx.changed(key.bytes);
+    ctx.store(key, value, SetExpire::At(at));
     ctx.out.ok();
     propagate_set_at(ctx, key.bytes, value, at);
     Ok(())
@@ -165,8 +163,7 @@ fn setnx(ctx: &mut Ctx<'_>) -> CmdResult {
     let key = ctx.key(1);
     let exists = ctx.write(key).is_some();
     if !exists {
-        ctx.node.keyspace.db_mut(ctx.db).set_string(key, ctx.args.at(2), SetExpire::Clear);
-        ctx.changed(key.bytes);
+        ctx.store(key, ctx.args.at(2), SetExpire::Clear);
     }
     ctx.out.int(i64::from(!exists));
     Ok(())
@@ -175,8 +172,7 @@ fn setnx(ctx: &mut Ctx<'_>) -> CmdResult {
 fn getset(ctx: &mut Ctx<'_>) -> CmdResult {
     let (key, value) = (ctx.key(1), ctx.args.at(2));
     reply_value(ctx, key)?;
-    ctx.node.keyspace.db_mut(ctx.db).set_string(key, value, SetExpire::Clear);
-    ctx.changed(key.bytes);
+    ctx.store(key, value, SetExpire::Clear);
     ctx.propagate(&[b"SET", key.bytes, value]);
     Ok(())
 }
@@ -189,8 +185,7 @@ fn check_pairs(ctx: &Ctx<'_>) -> CmdResult {
 fn set_pairs(ctx: &mut Ctx<'_>) {
     for index in (1..ctx.args.len()).step_by(2) {
         let key = ctx.key(index);
-        ctx.overwrite(key, ctx.args.at(index + 1));
-        ctx.changed(key.bytes);
+        ctx.replace(key, ctx.args.at(index + 1));
     }
 }
 
@@ -234,6 +229,7 @@ fn getex(ctx: &mut Ctx<'_>) -> CmdResult {
         if expires {
             ctx.node.keyspace.db_mut(ctx.db).set_expire(key, None);
             ctx.changed(key.bytes);
+            ctx.notify(Events::GENERIC, "persist", key.bytes);
             ctx.propagate(&[b"PERSIST", key.bytes]);
         }
     }

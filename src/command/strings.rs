@@ -2,6 +2,7 @@
 
 use super::key_range::key_range;
 use super::{Acl, CmdResult, CommandError, Ctx, Flags, Propagate, Spec};
+use crate::config::Events;
 use crate::keyspace::{Entry, Key, OwnedEntry, SetExpire, StrRef};
 use crate::resp::Reply;
 use crate::types::long_double::LongDouble;
@@ -71,6 +72,7 @@ fn getdel(ctx: &mut Ctx<'_>) -> CmdResult {
         let lazy = ctx.node.config.lazyfree_lazy_user_del;
         ctx.node.keyspace.db_mut(ctx.db).remove(key, lazy);
         ctx.changed(key.bytes);
+        ctx.notify(Events::GENERIC, "del", key.bytes);
         ctx.propagate(&[b"DEL", key.bytes]);
     }
     Ok(())
@@ -120,7 +122,8 @@ fn len_for_writing(ctx: &mut Ctx<'_>, key: Key<'_>) -> Result<Option<usize>, Com
 
 fn append(ctx: &mut Ctx<'_>) -> CmdResult {
     let (key, tail) = (ctx.key(1), ctx.args.at(2));
-    let len = match len_for_writing(ctx, key)? {
+    let old_len = len_for_writing(ctx, key)?;
+    let len = match old_len {
         None => {
             ctx.node.keyspace.db_mut(ctx.db).set_string(key, tail, SetExpire::Clear);
             tail.len()
@@ -131,6 +134,7 @@ fn append(ctx: &mut Ctx<'_>) -> CmdResult {
         }
     };
     ctx.changed(key.bytes);
+    ctx.notify_string("append", old_len.is_none(), key.bytes);
     ctx.out.int(len as i64);
     Ok(())
 }
@@ -141,14 +145,15 @@ fn setrange(ctx: &mut Ctx<'_>) -> CmdResult {
         return Err("ERR offset is out of range".into());
     }
     let (key, value) = (ctx.key(1), ctx.args.at(3));
-    let len = len_for_writing(ctx, key)?;
+    let old_len = len_for_writing(ctx, key)?;
     if value.is_empty() {
-        ctx.out.int(len.unwrap_or(0) as i64);
+        ctx.out.int(old_len.unwrap_or(0) as i64);
         return Ok(());
     }
     check_len(ctx, offset as u64 + value.len() as u64)?;
     let len = ctx.node.keyspace.db_mut(ctx.db).set_range(key, offset as usize, value);
     ctx.changed(key.bytes);
+    ctx.notify_string("setrange", old_len.is_none(), key.bytes);
     ctx.out.int(len as i64);
     Ok(())
 }
@@ -162,8 +167,9 @@ fn add(ctx: &mut Ctx<'_>, delta: i64) -> CmdResult {
         Some(StrRef::Bytes(bytes)) => parse_i64(bytes).ok_or(CommandError::NOT_INTEGER)?,
     };
     let new = old.checked_add(delta).ok_or(CommandError::OVERFLOW)?;
-    ctx.node.keyspace.db_mut(ctx.db).set_int(key, new, SetExpire::Keep);
+    let existed = ctx.node.keyspace.db_mut(ctx.db).set_int(key, new, SetExpire::Keep);
     ctx.changed(key.bytes);
+    ctx.notify_string("incrby", !existed, key.bytes);
     ctx.out.int(new);
     Ok(())
 }
@@ -195,8 +201,9 @@ fn incrbyfloat(ctx: &mut Ctx<'_>) -> CmdResult {
     let new = old.add(delta).ok_or(CommandError::text("ERR increment would produce NaN or Infinity"))?.to_text();
     // Not `set_string`: the result stays text (`embstr`) even where it is an integer, as in Redis.
     let entry = OwnedEntry::new_string(key.bytes, StrRef::Bytes(&new), expire);
-    ctx.node.keyspace.db_mut(ctx.db).insert(key.hash, entry);
+    let existed = ctx.node.keyspace.db_mut(ctx.db).insert(key.hash, entry);
     ctx.changed(key.bytes);
+    ctx.notify_string("incrbyfloat", !existed, key.bytes);
     ctx.out.bulk(&new);
     // A slave must not add in an arithmetic of its own.
     ctx.propagate(&[b"SET", key.bytes, &new, b"KEEPTTL"]);

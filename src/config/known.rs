@@ -140,7 +140,6 @@ const KNOWN: &[(&str, &[&str])] = &[
     ("max-new-connections-per-cycle", &["10"]),
     ("max-new-tls-connections-per-cycle", &["1"]),
     ("no-appendfsync-on-rewrite", &["no"]),
-    ("notify-keyspace-events", &[""]),
     ("oom-score-adj", &["no"]),
     ("oom-score-adj-values", &["0 200 800"]),
     ("prefetch-batch-max-size", &["16"]),

@@ -5,6 +5,7 @@ mod access;
 mod args;
 mod check;
 mod directive;
+mod events;
 mod known;
 mod lists;
 mod load;
@@ -16,6 +17,7 @@ pub use access::{get, set};
 pub use args::{CommandLine, command_line};
 #[doc(hidden)]
 pub use check::check_conf;
+pub use events::Events;
 pub use lists::bind_address;
 pub use load::{ConfError, Loaded, load, load_text};
 pub use rewrite::rewrite;

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use super::directive::{Directive, Unit, checked, choice, in_unit, list, number, parse_yes_no, text, yes_no};
-use super::lists;
 use super::values::{Config, EnableWhere, EvictionPolicy, LogFormat, LogLevel};
+use super::{events, lists};
 
 /// The row of a directive, by its name or its older name.
 pub fn find(name: &str) -> Option<&'static Directive> {
@@ -178,6 +178,7 @@ pub static TABLE: &[Directive] = &[
     number("slowlog-log-slower-than", -1, i64::MAX, |c| c.slowlog_log_slower_than, |c, v| c.slowlog_log_slower_than = v),
     number("slowlog-max-len", 0, i64::MAX, |c| c.slowlog_max_len as i64, |c, v| c.slowlog_max_len = v as u64),
     number("latency-monitor-threshold", 0, i64::MAX, |c| c.latency_monitor_threshold as i64, |c, v| c.latency_monitor_threshold = v as u64),
+    list("notify-keyspace-events", events::shown, events::conf_lines, events::set),
 ];
 
 #[cfg(test)]
@@ -225,6 +226,7 @@ mod tests {
         ("min-slaves-max-lag", "10"),
         ("min-slaves-to-write", "0"),
         ("protected-mode", "yes"),
+        ("notify-keyspace-events", ""),
         ("proto-max-bulk-len", "536870912"),
         ("rdbchecksum", "yes"),
         ("rdbcompression", "yes"),

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::events::Events;
+
 /// Every directive's value, typed. Sizes in bytes, times in the unit of the name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -82,6 +84,7 @@ pub struct Config {
     /// Microseconds; negative: off.
     pub slowlog_log_slower_than: i64,
     pub slowlog_max_len: u64,
+    pub notify_keyspace_events: Events,
     /// Milliseconds; 0: off.
     pub latency_monitor_threshold: u64,
     /// Directives of Redis and Valkey that we do not have yet: what stood behind the name. CONFIG REWRITE does not lose them.
@@ -222,6 +225,7 @@ impl Default for Config {
             active_expire_effort: 1,
             slowlog_log_slower_than: 10_000,
             slowlog_max_len: 128,
+            notify_keyspace_events: Events::empty(),
             latency_monitor_threshold: 0,
             kept: BTreeMap::new(),
         }

@@ -12,6 +12,7 @@ mod cuts;
 mod differential;
 mod eviction;
 mod network_limits;
+mod notifications;
 mod persistence;
 mod pubsub;
 mod real_peers;

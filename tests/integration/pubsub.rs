@@ -23,13 +23,14 @@ fn session(server: &Daemon, protocols: &[&str], lines: &[&str]) -> Vec<(String, 
     for (number, line) in lines.iter().enumerate() {
         let (client, command) = line.split_once(' ').expect("a client and a command");
         let client: usize = client.parse().expect("a client's number");
-        let words: Vec<&str> = command.split(' ').map(|word| if word == "\"\"" { "" } else { word }).collect();
         let mut request = Vec::new();
-        crate::support::client::encode(&mut request, &words);
+        for command in command.split(" ; ") {
+            let words: Vec<&str> = command.split(' ').map(|word| if word == "\"\"" { "" } else { word }).collect();
+            crate::support::client::encode(&mut request, &words);
+        }
         clients[client].send(&request).expect("sending a command");
-        let read = clients.iter_mut().enumerate();
         // The one that has asked first, so that the others' pings come behind what it has caused.
-        let mut read: Vec<(usize, &mut Client)> = read.collect();
+        let mut read: Vec<(usize, &mut Client)> = clients.iter_mut().enumerate().collect();
         read.sort_by_key(|(index, _)| *index != client);
         let mut heard: Vec<(usize, Vec<Value>)> = read.into_iter().map(|(index, client)| (index, drain(client, &format!("mark{number}")))).collect();
         heard.sort_by_key(|(index, _)| *index);
@@ -72,12 +73,7 @@ const SESSION: &[&str] = &[
     "1 UNSUBSCRIBE",
     "1 SUNSUBSCRIBE",
     "3 PUBLISH a again",
-    "3 MULTI",
-    "3 PUBLISH a one",
-    "3 SPUBLISH s two",
-    "3 SUBSCRIBE late",
-    "3 PUBLISH late self",
-    "3 EXEC",
+    "3 MULTI ; PUBLISH a one ; SPUBLISH s two ; SUBSCRIBE late ; PUBLISH late self ; EXEC",
     "3 UNSUBSCRIBE late",
     "2 SUNSUBSCRIBE a nosuch",
     "2 SUNSUBSCRIBE",
@@ -105,8 +101,15 @@ fn every_client_reads_what_it_would_of_redis() {
 
 #[test]
 fn one_hears_oneself_behind_the_reply() {
-    let lines =
-        ["0 SUBSCRIBE a", "0 PSUBSCRIBE ?", "0 PUBLISH a x", "0 MULTI", "0 PUBLISH a y", "0 INCR n", "0 EXEC", "0 SSUBSCRIBE t", "0 SPUBLISH t z"];
+    let lines = [
+        "0 SUBSCRIBE a",
+        "0 PSUBSCRIBE ?",
+        "0 PUBLISH a x",
+        "0 PUBLISH a y ; INCR n ; PUBLISH b z",
+        "0 MULTI ; PUBLISH a y ; INCR n ; EXEC",
+        "0 SSUBSCRIBE t",
+        "0 SPUBLISH t z",
+    ];
     let (ours, real) = (Daemon::replikant(&[]), Daemon::redis(Peer::V8, &[]));
     assert_eq!(session(&ours, &["3"], &lines), session(&real, &["3"], &lines));
 }
