@@ -180,6 +180,12 @@ fn pfdebug(ctx: &mut Ctx<'_>) -> CmdResult {
     Ok(())
 }
 
+fn pfselftest(ctx: &mut Ctx<'_>) -> CmdResult {
+    hll::self_test().map_err(|failure| CommandError::from(format!("TESTFAILED {failure}")))?;
+    ctx.out.ok();
+    Ok(())
+}
+
 pub(super) const ROWS: &[Spec] = &[
     Spec::new("pfadd", -2, Flags::WRITE.union(Flags::DENYOOM).union(Flags::FAST), pfadd)
         .keys(1, 1, 1)
@@ -215,6 +221,12 @@ pub(super) const ROWS: &[Spec] = &[
             "O(N) to merge N HyperLogLogs, but with high constant times.",
             "Merges one or more HyperLogLog values into a single key.",
         ),
+    Spec::new("pfselftest", 1, Flags::ADMIN, pfselftest).acl(Acl::HYPERLOGLOG).docs(
+        "hyperloglog",
+        "2.8.9",
+        "N/A",
+        "An internal command for testing HyperLogLog values.",
+    ),
 ];
 
 #[cfg(test)]
@@ -264,6 +276,7 @@ mod tests {
         assert_eq!(b.say("pfmerge c b"), "+OK");
         assert_eq!(b.say("pfdebug encoding c"), "+dense");
         assert_eq!(b.say("pfcount c"), ":5");
+        assert_eq!(b.say("pfselftest"), "+OK");
         b.node.config.hll_sparse_max_bytes = 0;
         b.say("pfadd d x");
         assert_eq!(b.say("pfdebug encoding d"), "+dense");
