@@ -9,7 +9,7 @@ use super::client::ClientFlags;
 use super::client_list::client_memory;
 use crate::config::{Events, EvictionPolicy};
 use crate::keyspace::eviction::{Lfu, Pool, Ranking};
-use crate::keyspace::{DbIndex, Key};
+use crate::keyspace::{DbIndex, Key, UnixMs, lru_clock};
 use crate::rdb::Access;
 use crate::replication::Role;
 use crate::resp::encode_command;
@@ -90,7 +90,7 @@ impl NodeState {
     pub fn access_when_loading(&self) -> Access {
         match self.config.maxmemory_policy.is_lfu() {
             true => Access::Lfu { minutes: Lfu::minutes_of(self.now_ms) },
-            false => Access::Lru { clock: self.keyspace.access_clock() },
+            false => Access::Lru { clock: lru_clock(UnixMs(self.now_ms)) },
         }
     }
 
@@ -302,6 +302,19 @@ mod tests {
         assert!(b.stream().iter().all(|line| line.starts_with("UNLINK key:")));
         assert_eq!(budget_ns(10), 500_000);
         assert_eq!(budget_ns(11), 575_000);
+    }
+
+    #[test]
+    fn files_are_read_and_written_as_the_policy_means_the_bits() {
+        let (mut node, _) = NodeState::for_tests();
+        node.now_ms = 120_000;
+        assert_eq!(node.access_when_loading(), Access::Lru { clock: 120 });
+        assert_eq!(node.access_when_writing(), Access::Ignored);
+        node.config.maxmemory_policy = EvictionPolicy::VolatileLru;
+        assert_eq!(node.access_when_writing(), Access::Lru { clock: 120 });
+        node.config.maxmemory_policy = EvictionPolicy::AllkeysLfu;
+        assert_eq!(node.access_when_loading(), Access::Lfu { minutes: 2 });
+        assert_eq!(node.access_when_writing(), Access::Lfu { minutes: 2 });
     }
 
     #[test]
