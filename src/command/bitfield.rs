@@ -4,6 +4,8 @@ use super::bitmaps::bit_offset;
 use super::key_range::key_range;
 use super::strings::{string_of, with_bytes};
 use super::{Acl, CmdResult, CommandError, Ctx, Flags, Spec};
+use crate::config::Events;
+use crate::keyspace::StrRef;
 use crate::types::bitfield::{FieldType, Overflow};
 
 const NO_TYPE: CommandError = CommandError::text("ERR Invalid bitfield type. Use something like i16 u8. Note that u64 is not supported but i64 is.");
@@ -113,7 +115,8 @@ fn bitfield(ctx: &mut Ctx<'_>) -> CmdResult {
         return reply_fields(ctx, &steps);
     };
     let key = ctx.key(1);
-    let grows = string_of(ctx.write(key))?.is_none_or(|value| value.len() < len);
+    let old_len = string_of(ctx.write(key))?.map(StrRef::len);
+    let grows = old_len.is_none_or(|old_len| old_len < len);
     ctx.out.array(steps.len());
     let mut changes = 0;
     let (db, out) = (ctx.node.keyspace.db_mut(ctx.db), &mut *ctx.out);
@@ -131,6 +134,12 @@ fn bitfield(ctx: &mut Ctx<'_>) -> CmdResult {
             }
         }
     });
+    if old_len.is_none() {
+        ctx.notify(Events::NEW, "new", key.bytes);
+    }
+    if changes > 0 {
+        ctx.notify(Events::STRING, "setbit", key.bytes);
+    }
     // A string that has grown though every step has failed is a change too, of which Redis 8.2 tells its slaves nothing.
     if grows && changes == 0 {
         changes = 1;

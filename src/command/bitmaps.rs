@@ -6,7 +6,8 @@ use std::ops::Range;
 use super::key_range::key_range;
 use super::strings::{string_of, with_bytes};
 use super::{Acl, CmdResult, CommandError, Ctx, Flags, Spec};
-use crate::keyspace::{Key, SetExpire, StrRef};
+use crate::config::Events;
+use crate::keyspace::{Entry, Key, Kind, SetExpire, StrRef};
 use crate::types::bits::{self, Op};
 use crate::types::number::parse_i64;
 
@@ -33,10 +34,12 @@ fn setbit(ctx: &mut Ctx<'_>) -> CmdResult {
     };
     let key = ctx.key(1);
     let len = offset as usize / 8 + 1;
-    let grows = string_of(ctx.write(key))?.is_none_or(|value| value.len() < len);
+    let old_len = string_of(ctx.write(key))?.map(StrRef::len);
+    let grows = old_len.is_none_or(|old_len| old_len < len);
     let old = ctx.node.keyspace.db_mut(ctx.db).modify_bytes(key, len, |bytes| bits::set(bytes, offset, on));
     if grows || old != on {
         ctx.changed(key.bytes);
+        ctx.notify_string("setbit", old_len.is_none(), key.bytes);
     }
     ctx.out.int(old.into());
     Ok(())
@@ -151,7 +154,7 @@ fn bitop(ctx: &mut Ctx<'_>) -> CmdResult {
 fn store(ctx: &mut Ctx<'_>, op: Op, result: Vec<u8>) {
     let dest = ctx.key(2);
     let is_known = matches!(op, Op::And | Op::Or | Op::Xor | Op::Not);
-    let exists = ctx.write(dest).is_some();
+    let old = ctx.write(dest).map(Entry::kind);
     let len = result.len();
     if len > 0 {
         if !is_known {
@@ -159,10 +162,15 @@ fn store(ctx: &mut Ctx<'_>, op: Op, result: Vec<u8>) {
         }
         ctx.node.keyspace.db_mut(ctx.db).set_raw(dest, result, SetExpire::Clear);
         ctx.changed(dest.bytes);
-    } else if exists {
+        if let Some(old) = old {
+            ctx.notify_overwritten(ctx.db, old, Kind::String, dest.bytes);
+        }
+        ctx.notify_string("set", old.is_none(), dest.bytes);
+    } else if old.is_some() {
         let lazy = ctx.node.config.lazyfree_lazy_server_del;
         ctx.node.keyspace.db_mut(ctx.db).remove(dest, lazy);
         ctx.changed(dest.bytes);
+        ctx.notify(Events::GENERIC, "del", dest.bytes);
         if !is_known {
             ctx.propagate(&[b"DEL", dest.bytes]);
         }

@@ -36,6 +36,7 @@ fn replace(ctx: &mut Ctx<'_>, key: Key<'_>, hll: Vec<u8>) {
 fn pfadd(ctx: &mut Ctx<'_>) -> CmdResult {
     let key = ctx.key(1);
     let (args, limit) = (ctx.args, sparse_bytes_max(ctx));
+    let mut is_new = false;
     let changes = match hll_of(ctx.write(key))? {
         Some(dense) if hll::is_dense(dense) => {
             let Some(raising) = (2..args.len()).find(|index| hll::raises_dense(dense, hll::locate(args.at(*index)))) else {
@@ -54,7 +55,8 @@ fn pfadd(ctx: &mut Ctx<'_>) -> CmdResult {
             })
         }
         sparse => {
-            let mut changes = usize::from(sparse.is_none());
+            is_new = sparse.is_none();
+            let mut changes = usize::from(is_new);
             // Worked on aside: a corrupted value is refused as a whole.
             let mut hll = sparse.map_or_else(hll::new, <[u8]>::to_vec);
             for element in args.tail(2).iter() {
@@ -70,6 +72,7 @@ fn pfadd(ctx: &mut Ctx<'_>) -> CmdResult {
     };
     if changes > 0 {
         ctx.changed(key.bytes);
+        ctx.notify_string("pfadd", is_new, key.bytes);
         ctx.node.dirty += changes as u64 - 1;
     }
     ctx.out.int((changes > 0).into());
@@ -123,7 +126,9 @@ fn pfmerge(ctx: &mut Ctx<'_>) -> CmdResult {
     let any_dense = merge_keys(ctx, 1, &mut registers)?;
     let key = ctx.key(1);
     let limit = sparse_bytes_max(ctx);
-    let mut hll = hll_of(ctx.write(key))?.map_or_else(hll::new, <[u8]>::to_vec);
+    let old = hll_of(ctx.write(key))?;
+    let is_new = old.is_none();
+    let mut hll = old.map_or_else(hll::new, <[u8]>::to_vec);
     if any_dense {
         hll = hll::to_dense(&hll)?;
     }
@@ -137,6 +142,7 @@ fn pfmerge(ctx: &mut Ctx<'_>) -> CmdResult {
     hll::invalidate(&mut hll);
     replace(ctx, key, hll);
     ctx.changed(key.bytes);
+    ctx.notify_string("pfadd", is_new, key.bytes);
     ctx.out.ok();
     Ok(())
 }
