@@ -13,6 +13,15 @@ fn drain(client: &mut Client, mark: &str) -> Vec<Value> {
     read
 }
 
+/// Puts what one message brought by several patterns in order: Redis goes through its patterns in no order.
+fn sorted(mut read: Vec<Value>) -> Vec<Value> {
+    let is_by_pattern = |value: &Value| matches!(value, Value::Array(items) | Value::Push(items) if items.first() == Some(&Value::bulk("pmessage")));
+    for run in read.chunk_by_mut(|before, after| is_by_pattern(before) && is_by_pattern(after)) {
+        run.sort_by_key(|value| format!("{value:?}"));
+    }
+    read
+}
+
 /// Runs a session: lines of a client's number and its command. What each client read behind each line.
 fn session(server: &Daemon, protocols: &[&str], lines: &[&str]) -> Vec<(String, Vec<Vec<Value>>)> {
     let mut clients: Vec<Client> = protocols.iter().map(|_| server.client()).collect();
@@ -32,7 +41,8 @@ fn session(server: &Daemon, protocols: &[&str], lines: &[&str]) -> Vec<(String, 
         // The one that has asked first, so that the others' pings come behind what it has caused.
         let mut read: Vec<(usize, &mut Client)> = clients.iter_mut().enumerate().collect();
         read.sort_by_key(|(index, _)| *index != client);
-        let mut heard: Vec<(usize, Vec<Value>)> = read.into_iter().map(|(index, client)| (index, drain(client, &format!("mark{number}")))).collect();
+        let mut heard: Vec<(usize, Vec<Value>)> =
+            read.into_iter().map(|(index, client)| (index, sorted(drain(client, &format!("mark{number}"))))).collect();
         heard.sort_by_key(|(index, _)| *index);
         transcript.push((line.to_string(), heard.into_iter().map(|(_, values)| values).collect()));
     }
