@@ -37,7 +37,6 @@ Examples:
 ";
 
 fn main() -> ExitCode {
-    refuse_huge_pages();
     let args: Vec<_> = std::env::args_os().skip(1).collect();
     let word = match args.as_slice() {
         [only] => only.to_str().unwrap_or_default(),
@@ -83,6 +82,9 @@ fn daemon(args: Vec<std::ffi::OsString>) -> anyhow::Result<ExitCode> {
     for warning in &loaded.warnings {
         warn!(logger, "{warning}");
     }
+    if config.disable_thp {
+        refuse_huge_pages();
+    }
     raise_descriptors(&logger, u64::from(config.maxclients));
     let executable = std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default();
     let node = Node::new(config).env(Env::real()).log(logger).log_level(switch).origin(conf, executable);
@@ -97,6 +99,7 @@ fn daemon(args: Vec<std::ffi::OsString>) -> anyhow::Result<ExitCode> {
 fn pair() -> anyhow::Result<ExitCode> {
     let master = Config { save: Vec::new(), ..Config::default() };
     let replica = Config { port: 6380, slaveof: Some(("127.0.0.1".to_owned(), master.port)), ..master.clone() };
+    refuse_huge_pages();
     let (logger, _) = log::build(&master)?;
     println!("A master on port {} and its slave on port {}. Try, in another terminal:", master.port, replica.port);
     println!("  redis-cli -p {} set mykey hello", master.port);
@@ -148,7 +151,7 @@ async fn stop_on_signal(handles: Vec<NodeHandle>) {
     }
 }
 
-/// A fault on a huge page clears 2 MB at once: measured at more than 5 ms on a virtual machine, which no turn may take.
+/// A fault on a huge page clears 2 MB at once: measured at more than 5 ms on a virtual machine, which no turn may take. What was allocated before stays as it is.
 fn refuse_huge_pages() {
     // SAFETY: the call only sets a flag of this process. Where the kernel does not know it, huge pages stay as they are.
     unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };

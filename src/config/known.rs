@@ -108,7 +108,6 @@ const KNOWN: &[(&str, &[&str])] = &[
     ("commandlog-slow-execution-max-len", &["128"]),
     ("crash-log-enabled", &["yes"]),
     ("crash-memcheck-enabled", &["yes"]),
-    ("disable-thp", &["yes"]),
     ("dual-channel-replication-enabled", &["no"]),
     ("dynamic-hz", &["yes"]),
     ("enable-module-command", &["no"]),

@@ -24,6 +24,8 @@ pub struct Config {
     /// `save`: (seconds, changes).
     pub save: Vec<(u64, u64)>,
     pub rdbcompression: bool,
+    /// `disable-thp`: no huge pages. They save CPU, but one fault on one may take longer than a turn should.
+    pub disable_thp: bool,
     pub rdbchecksum: bool,
     pub stop_writes_on_bgsave_error: bool,
     pub loglevel: LogLevel,
@@ -167,6 +169,7 @@ impl Default for Config {
             dbfilename: "dump.rdb".to_owned(),
             save: vec![(3600, 1), (300, 100), (60, 10_000)],
             rdbcompression: true,
+            disable_thp: true,
             rdbchecksum: true,
             stop_writes_on_bgsave_error: true,
             loglevel: LogLevel::Notice,
