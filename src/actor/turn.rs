@@ -14,7 +14,7 @@ use crate::keyspace::DbIndex;
 use crate::resp::{ArgRange, Args, Limits, ProtocolError, Reply};
 
 /// Requests a group: enough to overlap their cache misses, few enough to stay in the first-level cache.
-const GROUP_LEN: usize = 32;
+const GROUP_LEN: usize = 64;
 /// What one connection may do in a turn before others get theirs.
 const CONN_COMMANDS_MAX: u32 = 64;
 const CONN_BYTES_MAX: usize = 64 << 10;
