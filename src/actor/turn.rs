@@ -182,6 +182,7 @@ impl Turn {
     /// Executes the group in order. A connection's items stand together.
     fn execute(&mut self, state: &mut NodeState) {
         let items = std::mem::take(&mut self.items);
+        state.clock_ns = state.env.clock.monotonic_ns();
         let mut from = 0;
         for index in 0..self.conns.len() {
             let len = items[from..].iter().take_while(|item| item.conn as usize == index).count();

@@ -226,7 +226,7 @@ pub(super) fn call(
         client.last_subcommand = None;
     }
     let dirty = node.dirty;
-    let started_ns = node.env.clock.monotonic_ns();
+    let started_ns = node.clock_ns;
     node.effects.depth += 1;
     let mut ctx = Ctx { node, slot, db, args, spec, out, first_key_hash, propagated: false };
     let result = (spec.handler)(&mut ctx);
@@ -245,7 +245,8 @@ pub(super) fn call(
             client.last_write = offset;
         }
     }
-    let elapsed_ns = node.env.clock.monotonic_ns() - started_ns;
+    node.clock_ns = node.env.clock.monotonic_ns();
+    let elapsed_ns = node.clock_ns - started_ns;
     node.note_duration(slot, spec, args, elapsed_ns);
     let stats = node.commands.stats_mut(row, spec);
     stats.calls += 1;

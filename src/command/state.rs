@@ -112,6 +112,8 @@ pub struct NodeState {
     pub now_us: i64,
     /// Milliseconds on the clock that never jumps: what time-outs and ages are measured by.
     pub steady_ms: i64,
+    /// When the last command ended, or the first one of a group began: the next one's time is counted from there, with one reading a command.
+    pub clock_ns: u64,
     pub started_ms: i64,
     pub run_id: String,
     /// The port that was really bound (the system may have chosen it).
@@ -166,6 +168,7 @@ impl NodeState {
             now_ms,
             now_us,
             steady_ms: (env.clock.monotonic_ns() / 1_000_000) as i64,
+            clock_ns: env.clock.monotonic_ns(),
             started_ms: now_ms,
             run_id: env.random.hex(40),
             tcp_port: config.port,
@@ -219,7 +222,8 @@ impl NodeState {
     pub fn tick(&mut self) {
         self.now_us = self.env.clock.unix_us();
         self.now_ms = self.now_us / 1000;
-        self.steady_ms = (self.env.clock.monotonic_ns() / 1_000_000) as i64;
+        self.clock_ns = self.env.clock.monotonic_ns();
+        self.steady_ms = (self.clock_ns / 1_000_000) as i64;
         self.keyspace.set_clock(UnixMs(self.now_ms));
     }
 

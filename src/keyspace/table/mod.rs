@@ -212,20 +212,34 @@ impl<S: Slot> Table<S> {
         self.before_change(&segment, at, guard);
         self.bucket_mut(&segment, at).get_mut(slot)
     }
+    /// Prefetches the home bucket and the one behind it, where most entries are that found no place at home.
     #[inline]
     pub(in crate::keyspace) fn prefetch_bucket(&self, hash: u64) {
         let segment = self.segment(hash);
-        prefetch(segment.buckets.as_ptr().wrapping_add(segment.home(hash)));
+        let home = segment.home(hash);
+        prefetch(segment.buckets.as_ptr().wrapping_add(home));
+        prefetch(segment.buckets.as_ptr().wrapping_add(segment.neighbour(home, 1)));
     }
-    /// Prefetches the slots in the home bucket whose tag fits.
+    /// Prefetches the slots in those two buckets whose tag fits. Buckets further away are prefetched themselves: to read them would be to wait.
     #[inline]
     pub(in crate::keyspace) fn prefetch_slot(&self, hash: u64) {
         let segment = self.segment(hash);
-        let bucket = self.bucket(segment, segment.home(hash));
-        bucket.find(tag(hash), &mut |slot: &S| {
+        let (home, tag) = (segment.home(hash), tag(hash));
+        let mut found = false;
+        let mut fetch = |slot: &S| {
             slot.prefetch();
+            found = true;
             false
-        });
+        };
+        let bucket = self.bucket(segment, home);
+        bucket.find(tag, &mut fetch);
+        if bucket.overflow() == 0 || segment.window() < 2 {
+            return;
+        }
+        self.bucket(segment, segment.neighbour(home, 1)).find(tag, &mut fetch);
+        if !found && segment.window() > 2 {
+            prefetch(segment.buckets.as_ptr().wrapping_add(segment.neighbour(home, 2)));
+        }
     }
 
     /// Puts in what is not there yet.
