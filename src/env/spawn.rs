@@ -33,12 +33,22 @@ pub trait Feed: Send {
     fn finish(self: Box<Self>);
 }
 
+/// How much a thread in the background yields to the one that serves clients, where cores are scarce.
+const BACKGROUND_NICE: i32 = 10;
+
+/// Lowers the calling thread's priority; on Linux that is a thread's own. Where it is refused, the thread works on as it is.
+fn step_back() {
+    // SAFETY: no memory is passed; 0 names the calling thread.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, BACKGROUND_NICE) };
+}
+
 /// The machine's threads.
 pub struct RealSpawner;
 
 impl Spawner for RealSpawner {
     fn spawn_worker(&self, name: &str, start: Box<dyn FnOnce(WorkerExit) + Send>) -> io::Result<()> {
         std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            step_back();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a current-thread runtime can be built");
             let (exit, exited) = tokio::sync::oneshot::channel::<()>();
             let local = tokio::task::LocalSet::new();
@@ -53,7 +63,10 @@ impl Spawner for RealSpawner {
     }
 
     fn spawn_job(&self, name: &str, job: Box<dyn FnOnce() + Send>) -> io::Result<()> {
-        std::thread::Builder::new().name(name.to_owned()).spawn(job)?;
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            step_back();
+            job();
+        })?;
         Ok(())
     }
 
@@ -61,7 +74,10 @@ impl Spawner for RealSpawner {
         let (sender, receiver) = channel();
         let pending = std::sync::Arc::new(Mutex::new(0usize));
         let reader = FedReader { receiver, pending: pending.clone(), current: Bytes::new(), finished: false };
-        std::thread::Builder::new().name(name.to_owned()).spawn(move || job(Box::new(reader)))?;
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            step_back();
+            job(Box::new(reader));
+        })?;
         Ok(Box::new(ThreadFeed { sender, pending }))
     }
 }
