@@ -21,6 +21,11 @@ use crate::replication::ReplOffset;
 
 /// CPU that one step of a snapshot may take; what a bucket holds comes on top.
 const SNAPSHOT_STEP_NS: u64 = 200_000;
+/// While clients are served, steps rest this many times as long as they take: a thread that is always busy waits longer for a core where cores are
+/// scarce, and its clients with it.
+const SNAPSHOT_REST: u64 = 2;
+/// After a command clients count as being served for so long.
+const SERVING_NS: u64 = 10_000_000;
 /// Bytes of one step.
 const SNAPSHOT_STEP_BYTES: usize = 256 << 10;
 /// Captured bytes that a worker has not written yet: above it no further steps are made (writes still capture what they change).
@@ -41,6 +46,11 @@ pub struct Keyspace {
     told: ReplOffset,
     /// A turn is scheduled behind the runtime's other work.
     resuming: bool,
+    /// When clients are being served, the next step of a snapshot waits until then.
+    step_again_ns: u64,
+    serving_until_ns: u64,
+    commands_at_step: u64,
+    step_timer: bool,
     /// When the timer for suspended clients goes off, if it is set.
     timer: Option<(i64, SpawnHandle)>,
 }
@@ -79,7 +89,18 @@ pub(super) struct CancelSnapshot(pub SnapshotId);
 
 impl Keyspace {
     pub fn new(shell: Rc<Shell>) -> Self {
-        Keyspace { shell, turn: Turn::default(), snapshots: Vec::new(), told: ReplOffset(0), resuming: false, timer: None }
+        Keyspace {
+            shell,
+            turn: Turn::default(),
+            snapshots: Vec::new(),
+            told: ReplOffset(0),
+            resuming: false,
+            timer: None,
+            step_again_ns: 0,
+            serving_until_ns: 0,
+            commands_at_step: 0,
+            step_timer: false,
+        }
     }
 
     /// One turn, one step of each snapshot, then what commands have asked for.
@@ -91,7 +112,7 @@ impl Keyspace {
         let cpu_from = self.cpu_ns();
         let Some(left) = self.guarded_turn() else { return };
         let turned = self.cpu_ns();
-        let capturing = self.step_snapshots();
+        let capturing = self.step_snapshots(ctx);
         let ended = if self.snapshots.is_empty() { turned } else { self.cpu_ns() };
         {
             let stats = &mut self.shell.state.borrow_mut().stats;
@@ -171,9 +192,25 @@ impl Keyspace {
     }
 
     /// Captures a little more for every running snapshot. True if there is more to do at once.
-    fn step_snapshots(&mut self) -> bool {
+    fn step_snapshots(&mut self, ctx: &mut Context<Self>) -> bool {
+        if self.snapshots.is_empty() {
+            return false;
+        }
         let mut more = false;
         let shell = self.shell.clone();
+        let (clock, commands) = {
+            let state = shell.state.borrow();
+            (state.env.clock.clone(), state.stats.commands_processed)
+        };
+        let started_ns = clock.monotonic_ns();
+        if std::mem::replace(&mut self.commands_at_step, commands) != commands {
+            self.serving_until_ns = started_ns + SERVING_NS;
+        }
+        if started_ns < self.step_again_ns && started_ns < self.serving_until_ns {
+            self.step_later(ctx);
+            return false;
+        }
+        let step_ns = SNAPSHOT_STEP_NS / self.snapshots.len() as u64;
         self.snapshots.retain_mut(|running| {
             let mut state = shell.state.borrow_mut();
             let state = &mut *state;
@@ -181,8 +218,7 @@ impl Keyspace {
             if full && state.keyspace.snapshot_pending(running.id) < SNAPSHOT_STEP_BYTES {
                 return true;
             }
-            let clock = state.env.clock.clone();
-            let until_ns = clock.monotonic_ns() + if full { 0 } else { SNAPSHOT_STEP_NS };
+            let until_ns = clock.monotonic_ns() + if full { 0 } else { step_ns };
             let step = state.keyspace.snapshot_step(running.id, SNAPSHOT_STEP_BYTES, &mut || clock.monotonic_ns() >= until_ns);
             let bytes: usize = step.chunks.iter().map(|chunk| chunk.size()).sum();
             running.in_flight_bytes += bytes;
@@ -191,8 +227,20 @@ impl Keyspace {
             more |= !done && running.in_flight_bytes < SNAPSHOT_IN_FLIGHT_MAX;
             !done
         });
+        let ended_ns = clock.monotonic_ns();
+        self.step_again_ns = ended_ns + SNAPSHOT_REST * (ended_ns - started_ns);
         self.free_garbage();
         more
+    }
+
+    /// A step that had to wait for its time comes by a timer, should no turn come before.
+    fn step_later(&mut self, ctx: &mut Context<Self>) {
+        if !std::mem::replace(&mut self.step_timer, true) {
+            ctx.run_later(Duration::from_millis(1), |act, ctx| {
+                act.step_timer = false;
+                act.resume(ctx);
+            });
+        }
     }
 
     /// What is too big to be freed here is freed on another thread.
