@@ -196,7 +196,9 @@ impl ReplicationMaster {
 
     /// Keeps those blocks of the stream that some slave has not been sent.
     fn hold(&self, state: &mut NodeState) {
-        let from = state.clients.replicas().iter().filter(|(slot, ..)| self.sessions.contains_key(slot)).map(|(_, _, replica)| replica.sent).min();
+        // By the sessions: this runs once a turn, and clients may be thousands.
+        let sent = |slot: &Slot| Some(state.clients.get(*slot)?.replica.as_ref()?.sent);
+        let from = self.sessions.keys().filter_map(sent).min();
         state.stream.hold_from(from);
     }
 
