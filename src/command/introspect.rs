@@ -2,9 +2,10 @@
 
 use super::docs::docs;
 use super::help::help;
+use super::key_specs::{has_keys, keys_of};
 use super::{Acl, Begin, CmdResult, CommandError, CommandTable, Ctx, Find, Flags, KeySpec, Spec, full_name};
-use crate::resp::{Args, Reply};
-use crate::types::{glob, number::parse_i64};
+use crate::resp::Reply;
+use crate::types::glob;
 
 /// A row or subrow with the row it stands under, itself if it is no subrow.
 type Named = (&'static Spec, &'static Spec);
@@ -185,62 +186,8 @@ fn list(ctx: &mut Ctx<'_>) -> CmdResult {
     Ok(())
 }
 
-/// A key and its flags.
-type FoundKey<'a> = (&'a [u8], &'static [&'static str]);
-
-/// The keys of a request with what the command does to each, by its key specs. What a spec cannot say (`unknown`) is not found.
-fn keys_of<'a>(spec: &'static Spec, args: Args<'a>) -> Vec<FoundKey<'a>> {
-    let mut keys = Vec::new();
-    for key_spec in spec.key_specs {
-        let flags = variable_flags(spec, key_spec, args);
-        if let Some((first, last, step)) = range_of(key_spec, args) {
-            let positions = (first..=last).step_by(step).take_while(|at| *at < args.len());
-            keys.extend(positions.map(|at| (args.at(at), flags)));
-        }
-    }
-    keys
-}
-
-/// First and last position and step of the keys that a spec finds.
-fn range_of(spec: &KeySpec, args: Args<'_>) -> Option<(usize, usize, usize)> {
-    let count = args.len() as i64;
-    let begin = match spec.begin {
-        Begin::Index(index) => index as i64,
-        Begin::Keyword { keyword, start_from } => {
-            let is_it = |at: &usize| args.at(*at).eq_ignore_ascii_case(keyword.as_bytes());
-            let found = if start_from >= 0 {
-                (start_from as usize..args.len()).find(is_it)
-            } else {
-                (1..(count + start_from as i64 + 1).max(1) as usize).rev().find(is_it)
-            };
-            found? as i64 + 1
-        }
-        Begin::Unknown => return None,
-    };
-    let (first, last, step) = match spec.find {
-        Find::Range { last, step, limit: _ } if last >= 0 => (begin, begin + last as i64, step),
-        Find::Range { last, step, limit } if limit > 1 => (begin, begin + (count - begin) / limit as i64 + last as i64, step),
-        Find::Range { last, step, .. } => (begin, count + last as i64, step),
-        Find::KeyNum { keynum_index, first_key, step } => {
-            let keys = parse_i64(args.get(usize::try_from(begin + keynum_index as i64).ok()?)?)?;
-            let first = begin + first_key as i64;
-            (first, first.checked_add(keys.checked_sub(1)?.checked_mul(step as i64)?)?, step)
-        }
-        Find::Unknown => return None,
-    };
-    Some((usize::try_from(first).ok()?, usize::try_from(last).ok()?, usize::try_from(step).ok().filter(|step| *step > 0)?))
-}
-
-/// SET reads the old value only with GET; its row shows the most it may do.
-fn variable_flags(spec: &'static Spec, key_spec: &KeySpec, args: Args<'_>) -> &'static [&'static str] {
-    match spec.name {
-        "set" if args.iter().skip(3).any(|arg| arg.eq_ignore_ascii_case(b"GET")) => &["RW", "access", "update"],
-        "set" => &["OW", "update"],
-        _ => key_spec.flags,
-    }
-}
-
-fn asked_keys<'a>(ctx: &Ctx<'a>) -> Result<Vec<FoundKey<'a>>, CommandError> {
+/// The keys of the request that COMMAND GETKEYS is asked about.
+fn asked_keys<'a>(ctx: &Ctx<'a>) -> Result<Vec<(&'a [u8], &'static [&'static str])>, CommandError> {
     let request = ctx.args.tail(2);
     let table = &ctx.node.commands;
     let invalid = || CommandError::text("ERR Invalid command specified");
@@ -249,17 +196,14 @@ fn asked_keys<'a>(ctx: &Ctx<'a>) -> Result<Vec<FoundKey<'a>>, CommandError> {
         Some(sub) if !parent.subcommands.is_empty() => subcommand(parent, sub).ok_or_else(invalid)?,
         _ => parent,
     };
-    if spec.key_specs.is_empty() {
+    if !has_keys(spec) {
         return Err("ERR The command has no key arguments".into());
     }
     if !spec.arity_fits(request.len()) {
         return Err("ERR Invalid number of arguments specified for command".into());
     }
-    let keys = keys_of(spec, request);
-    if keys.is_empty() && !spec.flags.contains(Flags::NO_MANDATORY_KEYS) {
-        return Err("ERR Invalid arguments specified for command".into());
-    }
-    Ok(keys)
+    let keys = keys_of(spec, request).ok_or(CommandError::text("ERR Invalid arguments specified for command"))?;
+    Ok(keys.into_iter().map(|(at, flags)| (request.at(at), flags)).collect())
 }
 
 fn getkeys(ctx: &mut Ctx<'_>) -> CmdResult {
@@ -359,38 +303,6 @@ pub(super) const ROWS: &[Spec] = &[Spec::new("command", -1, ANY_TIME, all_infos)
 mod tests {
     use super::super::NodeState;
     use super::*;
-
-    /// A request of words.
-    fn with_args<T>(words: &[&str], f: impl FnOnce(Args<'_>) -> T) -> T {
-        let mut bytes = Vec::new();
-        let mut ranges = Vec::new();
-        for word in words {
-            ranges.push(crate::resp::ArgRange { start: bytes.len() as u32, len: word.len() as u32 });
-            bytes.extend_from_slice(word.as_bytes());
-        }
-        f(Args::new(&bytes, &ranges))
-    }
-
-    fn found(begin: Begin, find: Find, words: &[&str]) -> Option<(usize, usize, usize)> {
-        with_args(words, |args| range_of(&KeySpec { flags: &[], begin, find, notes: "" }, args))
-    }
-
-    #[test]
-    fn key_specs_find_ranges_counts_and_keywords() {
-        let all = Find::Range { last: -1, step: 2, limit: 0 };
-        assert_eq!(found(Begin::Index(1), all, &["mset", "a", "1", "b", "2"]), Some((1, 4, 2)));
-        let counted = Find::KeyNum { keynum_index: 0, first_key: 1, step: 1 };
-        assert_eq!(found(Begin::Index(2), counted, &["eval", "s", "2", "a", "b", "c"]), Some((3, 4, 1)));
-        assert_eq!(found(Begin::Index(2), counted, &["eval", "s", "0"]), Some((3, 2, 1)));
-        assert_eq!(found(Begin::Index(2), counted, &["eval", "s", "9223372036854775807"]), None);
-        assert_eq!(found(Begin::Index(2), counted, &["eval", "s", "many"]), None);
-        let streams = Begin::Keyword { keyword: "STREAMS", start_from: 1 };
-        let half = Find::Range { last: -1, step: 1, limit: 2 };
-        assert_eq!(found(streams, half, &["xread", "streams", "a", "b", "0", "0"]), Some((2, 3, 1)));
-        assert_eq!(found(streams, half, &["xread", "count", "a"]), None);
-        let keys = Begin::Keyword { keyword: "KEYS", start_from: -2 };
-        assert_eq!(found(keys, Find::Range { last: -1, step: 1, limit: 0 }, &["migrate", "h", "p", "keys", "a", "b"]), Some((4, 5, 1)));
-    }
 
     #[test]
     fn every_row_is_described_and_counted() {

@@ -28,6 +28,7 @@ mod hyperloglog;
 mod info;
 mod introspect;
 mod key_range;
+mod key_specs;
 mod keys;
 mod lcs;
 mod notify;

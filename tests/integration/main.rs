@@ -6,6 +6,7 @@ mod support;
 
 mod admin;
 mod chain;
+mod command_keys;
 mod command_table;
 mod config_cli;
 mod cuts;
