@@ -1,9 +1,10 @@
-//! Values: what a key can hold. No commands, no keys. So far: strings.
+//! Values: what a key can hold, and what that is made of. No commands, no keys.
 
 pub mod bitfield;
 pub mod bits;
 pub mod glob;
 pub mod hll;
+pub mod listpack;
 pub mod long_double;
 pub mod number;
 pub mod split;
