@@ -6,7 +6,7 @@ use actix::prelude::*;
 use slog::{info, warn};
 
 use super::keyspace::Keyspace;
-use crate::command::{ClientFlags, CycleKind, NodeState, Request, Slot, active_expire_cycle, slow_budget_ns_per_second};
+use crate::command::{ClientFlags, CycleKind, NodeState, Request, active_expire_cycle, slow_budget_ns_per_second};
 use crate::persistence::{Attempt, save_due};
 
 /// Samples of the counters for INFO's rates: the last ones, a tenth of a second apart.
@@ -57,7 +57,6 @@ fn tick(act: &mut Keyspace) {
             state.keyspace.db_mut(crate::keyspace::DbIndex(db)).shrink_step();
         }
         sample(state);
-        state.measure_clients();
         clients(state);
         save_points(state);
     }
@@ -75,23 +74,23 @@ fn sample(state: &mut NodeState) {
     stats.peak_memory = stats.peak_memory.max(state.keyspace.allocated() as u64);
 }
 
-/// `timeout`, and the soft limits of output buffers.
+/// `timeout`, and the soft limits of output buffers; some clients at each tick.
 fn clients(state: &mut NodeState) {
     let timeout_ms = state.config.timeout as i64 * 1000;
     let limits = state.config.client_output_buffer_limit;
     let now_ms = state.steady_ms;
-    let mut close: Vec<Slot> = Vec::new();
-    for (slot, client) in state.clients.iter_mut() {
-        let linked = client.flags.intersects(ClientFlags::MASTER | ClientFlags::REPLICA);
+    for slot in state.clients.some(state.config.hz) {
+        state.count_client(slot);
+        let client = state.clients.at_mut(slot);
+        if client.flags.intersects(ClientFlags::MASTER | ClientFlags::REPLICA) {
+            continue;
+        }
         let waits = client.flags.intersects(ClientFlags::BLOCKED | ClientFlags::PUBSUB);
-        if timeout_ms > 0 && !linked && !waits && now_ms - client.last_interaction_ms > timeout_ms {
-            close.push(slot);
+        if timeout_ms > 0 && !waits && now_ms - client.last_interaction_ms > timeout_ms {
+            state.requests.push(Request::Close(slot));
             continue;
         }
         let limit = limits[if client.is(ClientFlags::PUBSUB) { 2 } else { 0 }];
-        if linked {
-            continue;
-        }
         if limit.soft == 0 || (client.out.len() as u64) <= limit.soft {
             client.soft_limit_since_ms = None;
             continue;
@@ -99,10 +98,9 @@ fn clients(state: &mut NodeState) {
         let since = *client.soft_limit_since_ms.get_or_insert(now_ms);
         if now_ms - since > limit.soft_seconds as i64 * 1000 {
             warn!(state.log, "Client closed for overcoming of the soft output buffer limit"; "id" => client.id, "addr" => %client.addr);
-            close.push(slot);
+            state.requests.push(Request::Close(slot));
         }
     }
-    state.requests.extend(close.into_iter().map(Request::Close));
 }
 
 fn save_points(state: &mut NodeState) {

@@ -300,7 +300,7 @@ impl ReplicationMaster {
 
     fn expire_backlog(&mut self, state: &mut NodeState, is_master: bool) {
         let ttl_ms = state.config.repl_backlog_ttl as i64 * 1000;
-        let alone = state.clients.replicas().is_empty();
+        let alone = state.clients.replicas().len() == 0;
         let since = if alone { *self.alone_since_ms.get_or_insert(state.steady_ms) } else { state.steady_ms };
         if !alone {
             self.alone_since_ms = None;
@@ -396,7 +396,7 @@ impl Handler<DropReplicas> for ReplicationMaster {
     fn handle(&mut self, message: DropReplicas, _: &mut Context<Self>) {
         let shell = self.shell.clone();
         let mut state = shell.state.borrow_mut();
-        let slots: Vec<Slot> = state.clients.replicas().iter().map(|(slot, ..)| *slot).collect();
+        let slots: Vec<Slot> = state.clients.replicas().map(|(slot, ..)| slot).collect();
         if !slots.is_empty() {
             info!(state.log, "Disconnecting replicas"; "why" => message.why, "replicas" => slots.len());
         }

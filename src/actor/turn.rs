@@ -347,7 +347,9 @@ impl Turn {
             if !keep || over_hard_limit(state, conn.slot) {
                 state.requests.push(Request::Close(conn.slot));
             }
+            state.count_client(conn.slot);
         }
+        state.evict_clients();
     }
 }
 

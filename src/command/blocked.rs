@@ -123,9 +123,8 @@ struct Acks {
 
 impl Acks {
     fn of(node: &NodeState) -> Self {
-        let replicas = node.clients.iter().filter(|(_, client)| client.is(ClientFlags::REPLICA));
-        let online = replicas.filter_map(|(_, client)| client.replica.as_deref().filter(|replica| replica.state == ReplicaState::Online));
-        let (applied, in_aof) = online.map(|replica| (replica.ack_offset, replica.aof_ack_offset)).unzip();
+        let online = node.clients.replicas().filter(|(_, _, replica)| replica.state == ReplicaState::Online);
+        let (applied, in_aof) = online.map(|(_, _, replica)| (replica.ack_offset, replica.aof_ack_offset)).unzip();
         Acks { applied, in_aof }
     }
     fn count(&self, wait: Wait) -> i64 {

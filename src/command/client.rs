@@ -107,6 +107,8 @@ pub struct Client {
     pub soft_limit_since_ms: Option<i64>,
     /// What it has said as a slave.
     pub replica: Option<Box<Replica>>,
+    /// Its part of `Clients::counted_bytes`.
+    pub(super) counted_bytes: usize,
 }
 
 impl Client {
@@ -139,84 +141,11 @@ impl Client {
             query_buffer_free: 0,
             soft_limit_since_ms: None,
             replica: None,
+            counted_bytes: 0,
         }
     }
 
     pub fn is(&self, flag: ClientFlags) -> bool {
         self.flags.contains(flag)
-    }
-}
-
-/// All clients of a node. Iteration is by slot; CLIENT LIST sorts by id.
-#[derive(Default)]
-pub struct Clients {
-    slots: Vec<Option<Box<Client>>>,
-    free: Vec<Slot>,
-    next_id: u64,
-    len: usize,
-}
-
-impl Clients {
-    pub fn next_id(&mut self) -> u64 {
-        self.next_id += 1;
-        self.next_id
-    }
-    pub fn insert(&mut self, client: Client) -> Slot {
-        self.len += 1;
-        let client = Some(Box::new(client));
-        match self.free.pop() {
-            Some(slot) => {
-                self.slots[slot.0 as usize] = client;
-                slot
-            }
-            None => {
-                self.slots.push(client);
-                Slot(self.slots.len() as u32 - 1)
-            }
-        }
-    }
-    pub fn remove(&mut self, slot: Slot) -> Option<Box<Client>> {
-        let client = self.slots.get_mut(slot.0 as usize)?.take()?;
-        self.free.push(slot);
-        self.len -= 1;
-        Some(client)
-    }
-    pub fn get(&self, slot: Slot) -> Option<&Client> {
-        self.slots.get(slot.0 as usize)?.as_deref()
-    }
-    pub fn get_mut(&mut self, slot: Slot) -> Option<&mut Client> {
-        self.slots.get_mut(slot.0 as usize)?.as_deref_mut()
-    }
-    /// The client in a slot that is known to be taken.
-    pub fn at(&self, slot: Slot) -> &Client {
-        self.get(slot).expect("a running client has a slot")
-    }
-    pub fn at_mut(&mut self, slot: Slot) -> &mut Client {
-        self.get_mut(slot).expect("a running client has a slot")
-    }
-    pub fn by_id(&self, id: u64) -> Option<Slot> {
-        self.iter().find(|(_, client)| client.id == id).map(|(slot, _)| slot)
-    }
-    pub fn len(&self) -> usize {
-        self.len
-    }
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-    pub fn iter(&self) -> impl Iterator<Item = (Slot, &Client)> {
-        self.slots.iter().enumerate().filter_map(|(i, client)| Some((Slot(i as u32), client.as_deref()?)))
-    }
-    pub fn iter_mut(&mut self) -> impl Iterator<Item = (Slot, &mut Client)> {
-        self.slots.iter_mut().enumerate().filter_map(|(i, client)| Some((Slot(i as u32), client.as_deref_mut()?)))
-    }
-    /// The slaves, in the order in which they came.
-    pub fn replicas(&self) -> Vec<(Slot, &Client, &Replica)> {
-        let mut replicas: Vec<_> = self
-            .iter()
-            .filter(|(_, client)| client.is(ClientFlags::REPLICA))
-            .filter_map(|(slot, client)| Some((slot, client, client.replica.as_deref()?)))
-            .collect();
-        replicas.sort_by_key(|(_, client, _)| client.id);
-        replicas
     }
 }

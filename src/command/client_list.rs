@@ -1,6 +1,7 @@
 //! CLIENT LIST, INFO and KILL: how a client is described, and which clients a filter means.
 
 use super::client::Client;
+use super::client_memory::{client_memory, queued_bytes};
 use super::{ClientFlags, CmdResult, CommandError, Ctx, NodeState, Request, Slot};
 use crate::resp::Proto;
 use crate::types::number::parse_i64;
@@ -60,15 +61,6 @@ fn flag_letters(client: &Client) -> String {
     ];
     let set: String = letters.iter().filter(|(flag, _)| client.is(*flag)).map(|(_, letter)| *letter).collect();
     if set.is_empty() { "N".to_owned() } else { set }
-}
-
-/// Bytes that a client holds: its buffers, what MULTI has queued, its own record.
-pub(super) fn client_memory(client: &Client) -> usize {
-    std::mem::size_of::<Client>() + client.out.capacity() + client.query_buffer + client.query_buffer_free + queued_bytes(client)
-}
-
-fn queued_bytes(client: &Client) -> usize {
-    client.queued.bytes.capacity() + client.queued.ranges.capacity() * std::mem::size_of::<crate::resp::ArgRange>()
 }
 
 /// One line of CLIENT LIST, in Redis 8.2's fields, without the line end. What has no counterpart here (tracking, I/O threads,
@@ -260,8 +252,9 @@ mod tests {
         let addr = Addr::Ip(([10, 0, 0, 1], 77).into());
         let id = node.clients.next_id();
         let mut client = Client::new(id, addr.clone(), addr, 9, node.steady_ms - 5_000);
-        client.flags |= ClientFlags::AUTHENTICATED | ClientFlags::REPLICA;
+        client.flags |= ClientFlags::AUTHENTICATED;
         let second = node.clients.insert(client);
+        node.clients.make_replica(second).replica.get_or_insert_default();
         (node, first, second)
     }
 

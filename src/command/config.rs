@@ -85,7 +85,11 @@ fn apply(node: &mut NodeState, changed: &[&'static str]) {
                 node.clients.iter_mut().for_each(|(_, client)| client.flags |= ClientFlags::AUTHENTICATED);
             }
             "maxmemory-policy" => node.policy_changed(),
-            "maxmemory" => node.eviction.request(),
+            "maxmemory" => {
+                node.clients.count_all();
+                node.eviction.request();
+            }
+            "maxmemory-clients" => node.clients.count_all(),
             "repl-backlog-size" => node.stream.set_backlog_bytes(node.config.repl_backlog_size),
             "port" | "bind" if !node.requests.contains(&Request::Relisten) => node.requests.push(Request::Relisten),
             _ => {}

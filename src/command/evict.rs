@@ -5,8 +5,7 @@
 //! eviction is a unit of its own in the stream.
 
 use super::NodeState;
-use super::client::ClientFlags;
-use super::client_list::client_memory;
+use super::client_memory::client_memory;
 use crate::config::{Events, EvictionPolicy};
 use crate::keyspace::eviction::{Lfu, Pool, Ranking};
 use crate::keyspace::{DbIndex, Key, UnixMs, lru_clock};
@@ -36,8 +35,6 @@ pub struct Eviction {
     /// There was more to evict than time.
     unfinished: bool,
     exceeded_since_ms: Option<i64>,
-    /// Memory of clients other than slaves, as of the last tick: to add it up for every command would take too long.
-    clients_bytes: u64,
 }
 
 impl Eviction {
@@ -64,21 +61,13 @@ impl NodeState {
     /// Memory that the limit does not count: what slaves have not been sent yet. Evicting for it would write more to them.
     pub fn uncounted_memory(&self) -> u64 {
         let backlog = self.stream.backlog().map_or(0, |backlog| backlog.histlen());
-        let replicas = self.clients.iter().filter(|(_, client)| client.is(ClientFlags::REPLICA));
-        replicas.map(|(_, client)| client_memory(client) as u64).sum::<u64>() + backlog.saturating_sub(self.config.repl_backlog_size)
+        let replicas = self.clients.replicas();
+        replicas.map(|(_, client, _)| client_memory(client) as u64).sum::<u64>() + backlog.saturating_sub(self.config.repl_backlog_size)
     }
 
     fn counted_memory(&self) -> u64 {
         let backlog = self.stream.backlog().map_or(0, |backlog| backlog.histlen());
-        self.keyspace.allocated() as u64 + backlog.min(self.config.repl_backlog_size) + self.eviction.clients_bytes
-    }
-
-    /// Adds up what clients hold, if it counts.
-    pub fn measure_clients(&mut self) {
-        if self.config.maxmemory > 0 {
-            let normal = self.clients.iter().filter(|(_, client)| !client.is(ClientFlags::REPLICA));
-            self.eviction.clients_bytes = normal.map(|(_, client)| client_memory(client) as u64).sum();
-        }
+        self.keyspace.allocated() as u64 + backlog.min(self.config.repl_backlog_size) + self.clients.counted_bytes() as u64
     }
 
     /// The access bits under LFU, as of now.
@@ -225,6 +214,8 @@ mod tests {
             let expire = if i % 2 == 0 { String::new() } else { format!(" px {}", 1_000_000 + i) };
             b.say(&format!("set key:{i} {}{expire}", "x".repeat(200)));
         }
+        // With a limit clients count as well.
+        b.say("config set maxmemory 1gb");
         let used = b.node.counted_memory();
         b.say(&format!("config set maxmemory {used}"));
         b.stream();

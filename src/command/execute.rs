@@ -279,6 +279,6 @@ impl NodeState {
         let good = |replica: &crate::replication::Replica| {
             replica.state == crate::replication::ReplicaState::Online && now_ms - replica.ack_ms <= max_lag_ms
         };
-        self.clients.replicas().into_iter().filter(|(_, _, replica)| good(replica)).count()
+        self.clients.replicas().filter(|(_, _, replica)| good(replica)).count()
     }
 }

@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::io::Read;
 use std::path::Path;
 
-use super::client_list::client_memory;
+use super::client_memory::client_memory;
 use super::stats::CommandStats;
 use super::{Acl, ClientFlags, CmdResult, Ctx, Flags, NodeState, Spec};
 use crate::keyspace::{DbIndex, UnixMs, lru_clock};
@@ -246,7 +246,7 @@ fn stats(node: &mut NodeState, out: &mut String) {
     field(out, "expired_time_cap_reached_count", node.expire_cycle.time_cap_reached);
     field(out, "expire_cycle_cpu_milliseconds", node.expire_cycle.spent_ns / 1_000_000);
     field(out, "evicted_keys", stats.evicted_keys);
-    field(out, "evicted_clients", 0);
+    field(out, "evicted_clients", stats.evicted_clients);
     field(out, "total_eviction_exceeded_time", stats.eviction_exceeded_ms);
     field(out, "current_eviction_exceeded_time", node.eviction.exceeded_ms(node.steady_ms));
     field(out, "keyspace_hits", stats.keyspace_hits);

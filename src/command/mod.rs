@@ -3,6 +3,7 @@
 
 mod blocked;
 mod client;
+mod clients;
 mod context;
 mod error;
 mod evict;
@@ -16,6 +17,7 @@ mod bitfield;
 mod bitmaps;
 mod client_commands;
 mod client_list;
+mod client_memory;
 mod config;
 mod connection;
 mod debug;
@@ -48,7 +50,8 @@ mod transaction;
 mod wait;
 
 pub use blocked::{Blocked, Wait};
-pub use client::{Client, ClientFlags, Clients, Queued, ReplyMode, Slot};
+pub use client::{Client, ClientFlags, Queued, ReplyMode, Slot};
+pub use clients::Clients;
 pub use context::Ctx;
 pub use error::{CmdResult, CommandError};
 pub use evict::{Eviction, Room};

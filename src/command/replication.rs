@@ -290,8 +290,7 @@ fn full_sync(ctx: &mut Ctx<'_>, refusal: Option<PsyncRefusal>) {
 
 fn become_replica<'a>(ctx: &'a mut Ctx<'_>, state: ReplicaState) -> &'a mut Replica {
     let now_ms = ctx.node.steady_ms;
-    ctx.client_mut().flags |= ClientFlags::REPLICA;
-    let replica = told(ctx);
+    let replica = ctx.node.clients.make_replica(ctx.slot).replica.get_or_insert_default();
     replica.state = state;
     replica.ack_ms = now_ms;
     replica.progress_ms = now_ms;

@@ -10,7 +10,7 @@ pub(super) fn role(ctx: &mut Ctx<'_>) -> CmdResult {
     let (node, out) = (&*ctx.node, &mut *ctx.out);
     match &node.role {
         Role::Master => {
-            let online: Vec<_> = node.clients.replicas().into_iter().filter(|(_, _, replica)| replica.state == ReplicaState::Online).collect();
+            let online: Vec<_> = node.clients.replicas().filter(|(_, _, replica)| replica.state == ReplicaState::Online).collect();
             out.array(3);
             out.bulk(b"master");
             out.int(node.stream.offset().0 as i64);
@@ -117,7 +117,7 @@ fn replica_fields(node: &NodeState, out: &mut String) {
     if node.config.min_replicas_to_write > 0 && node.config.min_replicas_max_lag > 0 {
         field(out, "min_slaves_good_slaves", node.good_replicas());
     }
-    for (number, (_, client, replica)) in replicas.into_iter().enumerate() {
+    for (number, (_, client, replica)) in replicas.enumerate() {
         let online = replica.state == ReplicaState::Online;
         let lag = if online { (node.steady_ms - replica.ack_ms).max(0) / 1000 } else { 0 };
         let (ip, port, state, offset) = (address(client, replica), replica.listening_port, replica.state.info_name(), replica.ack_offset);

@@ -15,6 +15,8 @@ pub struct Stats {
     pub sync_partial_err: u64,
     pub expired_keys: u64,
     pub evicted_keys: u64,
+    /// Closed because of `maxmemory-clients`.
+    pub evicted_clients: u64,
     /// How long `maxmemory` was exceeded in all.
     pub eviction_exceeded_ms: u64,
     pub keyspace_hits: u64,

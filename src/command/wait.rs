@@ -157,9 +157,7 @@ mod tests {
     /// A slave that is online.
     fn slave(b: &mut Bench) -> Slot {
         let slot = other(b);
-        let client = b.node.clients.at_mut(slot);
-        client.flags |= ClientFlags::REPLICA;
-        client.replica = Some(Box::new(Replica { state: ReplicaState::Online, ..Replica::default() }));
+        b.node.clients.make_replica(slot).replica = Some(Box::new(Replica { state: ReplicaState::Online, ..Replica::default() }));
         slot
     }
 

@@ -174,3 +174,28 @@ fn victims_are_chosen_as_well_as_by_redis() {
     }
     assert!(ratios[0][0] > ratios[2][0] + 0.01 && ratios[1][0] > ratios[2][0] + 0.01, "better than chance: {ratios:.3?}");
 }
+
+#[test]
+fn clients_that_hold_too_much_are_closed_but_for_those_that_may_not_be() {
+    for server in [Daemon::replikant(&[]), Daemon::redis(Peer::V8, &[])] {
+        let (mut control, mut greedy, mut spared) = (server.client(), server.client(), server.client());
+        control.ok("client no-evict on");
+        spared.ok("client no-evict on");
+        control.ok("config set maxmemory-clients 20mb");
+        let begun = |of: usize, sent: usize| format!("*3\r\n$3\r\nSET\r\n$1\r\na\r\n${of}\r\n{}", "x".repeat(sent));
+        spared.send(begun(4_000_000, 3_000_000).as_bytes()).expect("it may hold more than fits");
+        wait_for(SOON, "the spared client's buffer to count", || {
+            let list = control.run("client list").text();
+            list.lines().any(|line| line.split(' ').any(|field| field.strip_prefix("tot-mem=").is_some_and(|bytes| bytes.len() > 6))).then_some(())
+        });
+        assert_eq!(info_u64(&mut control, "evicted_clients"), 0);
+        // It may be closed before it has sent everything.
+        let _ = greedy.send(begun(40_000_000, 24_000_000).as_bytes());
+        assert!(greedy.closed_by_server());
+        assert_eq!(info_u64(&mut control, "evicted_clients"), 1);
+        control.ok("config set maxmemory-clients 0");
+        spared.send(&vec![b'x'; 1_000_000]).expect("the rest");
+        spared.send(b"\r\n").expect("the end");
+        assert_eq!(spared.reply().expect("a reply"), Value::ok());
+    }
+}
