@@ -17,7 +17,8 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use super::UnixMs;
-use super::memory::{prefetch, size_class};
+use super::memory::prefetch;
+use crate::types::memory::size_class;
 use crate::types::number::parse_i64;
 
 /// Longer string values live in a shared block of their own. Bounds what a snapshot has to copy when a write meets a segment that it has

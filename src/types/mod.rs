@@ -6,5 +6,7 @@ pub mod glob;
 pub mod hll;
 pub mod listpack;
 pub mod long_double;
+pub mod memory;
 pub mod number;
 pub mod split;
+pub mod tree;
