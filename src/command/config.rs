@@ -90,6 +90,9 @@ fn apply(node: &mut NodeState, changed: &[&'static str]) {
                 node.eviction.request();
             }
             "maxmemory-clients" => node.clients.count_all(),
+            name if name.contains("-max-listpack-") || name == "set-max-intset-entries" || name.starts_with("stream-node-max-") => {
+                node.keyspace.set_limits(node.config.limits);
+            }
             "repl-backlog-size" => node.stream.set_backlog_bytes(node.config.repl_backlog_size),
             "port" | "bind" if !node.requests.contains(&Request::Relisten) => node.requests.push(Request::Relisten),
             _ => {}

@@ -8,7 +8,7 @@ use slog::{error, warn};
 use super::help::{help, unknown_or_arity};
 use super::{Client, ClientFlags, CmdResult, CommandError, Ctx, Flags, NodeState, Spec};
 use crate::config::EnableWhere;
-use crate::keyspace::{DbIndex, Entry, Record, RecordValue, SetExpire, StrRef, UnixMs, ValueRef, digest, lru_clock};
+use crate::keyspace::{DbIndex, Entry, SetExpire, UnixMs, digest, lru_clock};
 use crate::persistence::load_file;
 use crate::rdb::{LoadOptions, Writer, WriterOptions};
 use crate::replication::ReplId;
@@ -93,13 +93,8 @@ fn sleep(ctx: &mut Ctx<'_>) -> CmdResult {
 
 /// Bytes that the value takes in an RDB file: a record with an empty key, but for its type and the key's length.
 fn serialized_len(entry: &Entry) -> u64 {
-    let value = match entry.value() {
-        ValueRef::String(StrRef::Int(number)) => RecordValue::Int(number),
-        ValueRef::String(StrRef::Bytes(bytes)) => RecordValue::Bytes(bytes),
-    };
-    let record = Record { key: b"", kind: entry.kind(), expire: None, lru: 0, value };
     let mut writer = Writer::new(std::io::sink(), WriterOptions::default());
-    let mut write = || writer.record(DbIndex(0), &record).map(|()| writer.bytes()).expect("a sink takes everything");
+    let mut write = || writer.value(DbIndex(0), entry).map(|()| writer.bytes()).expect("a sink takes everything");
     // The first record also selects the database.
     let first = write();
     write() - first - 2

@@ -137,6 +137,7 @@ impl NodeState {
         let now_ms = now_us / 1000;
         let mut keyspace = Keyspace::new(config.databases, env.random.next_u64());
         keyspace.set_lfu(config.maxmemory_policy.is_lfu());
+        keyspace.set_limits(config.limits);
         Ok(NodeState {
             commands,
             keyspace,

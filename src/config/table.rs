@@ -175,6 +175,22 @@ pub static TABLE: &[Directive] = &[
     yes_no("lazyfree-lazy-server-del", |c| c.lazyfree_lazy_server_del, |c, v| c.lazyfree_lazy_server_del = v),
     yes_no("lazyfree-lazy-user-del", |c| c.lazyfree_lazy_user_del, |c, v| c.lazyfree_lazy_user_del = v),
     yes_no("lazyfree-lazy-user-flush", |c| c.lazyfree_lazy_user_flush, |c, v| c.lazyfree_lazy_user_flush = v),
+    // Compact forms
+    number("hash-max-listpack-entries", 0, i64::MAX, |c| c.limits.hash_entries as i64, |c, v| c.limits.hash_entries = v as u64)
+        .alias("hash-max-ziplist-entries"),
+    in_unit("hash-max-listpack-value", Unit::Memory, 0, i64::MAX, |c| c.limits.hash_value as i64, |c, v| c.limits.hash_value = v as u64)
+        .alias("hash-max-ziplist-value"),
+    number("set-max-intset-entries", 0, i64::MAX, |c| c.limits.intset_entries as i64, |c, v| c.limits.intset_entries = v as u64),
+    number("set-max-listpack-entries", 0, i64::MAX, |c| c.limits.set_entries as i64, |c, v| c.limits.set_entries = v as u64),
+    number("set-max-listpack-value", 0, i64::MAX, |c| c.limits.set_value as i64, |c, v| c.limits.set_value = v as u64),
+    number("zset-max-listpack-entries", 0, i64::MAX, |c| c.limits.zset_entries as i64, |c, v| c.limits.zset_entries = v as u64)
+        .alias("zset-max-ziplist-entries"),
+    in_unit("zset-max-listpack-value", Unit::Memory, 0, i64::MAX, |c| c.limits.zset_value as i64, |c, v| c.limits.zset_value = v as u64)
+        .alias("zset-max-ziplist-value"),
+    in_unit("stream-node-max-bytes", Unit::Memory, 0, i64::MAX, |c| c.limits.stream_node_bytes as i64, |c, v| c.limits.stream_node_bytes = v as u64),
+    number("stream-node-max-entries", 0, i64::MAX, |c| c.limits.stream_node_entries as i64, |c, v| c.limits.stream_node_entries = v as u64),
+    number("list-max-listpack-size", -INT_MAX - 1, INT_MAX, |c| c.limits.list_size, |c, v| c.limits.list_size = v).alias("list-max-ziplist-size"),
+    number("list-compress-depth", 0, INT_MAX, |c| c.limits.list_compress_depth as i64, |c, v| c.limits.list_compress_depth = v as u64),
     // Observation
     number("slowlog-log-slower-than", -1, i64::MAX, |c| c.slowlog_log_slower_than, |c, v| c.slowlog_log_slower_than = v),
     number("slowlog-max-len", 0, i64::MAX, |c| c.slowlog_max_len as i64, |c, v| c.slowlog_max_len = v as u64),

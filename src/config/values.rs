@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::events::Events;
+use crate::types::limits::Limits;
 
 /// Every directive's value, typed. Sizes in bytes, times in the unit of the name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +82,8 @@ pub struct Config {
     pub replica_ignore_maxmemory: bool,
     /// Bytes, or (negative) percent of `maxmemory`.
     pub maxmemory_clients: i64,
+    /// Of compact forms.
+    pub limits: Limits,
     pub lfu_log_factor: u32,
     pub lfu_decay_time: u32,
     /// Microseconds; negative: off.
@@ -212,6 +215,7 @@ impl Default for Config {
             replica_ignore_maxmemory: true,
             maxmemory_clients: 0,
             lfu_log_factor: 10,
+            limits: Limits::default(),
             lfu_decay_time: 1,
             lazyfree_lazy_eviction: false,
             lazyfree_lazy_expire: false,

@@ -1,11 +1,13 @@
 //! All databases of a node, the snapshots that run over them, and what is waiting to be freed.
 
+use super::big::BigBox;
 use super::db::Db;
 use super::entry::OwnedEntry;
 use super::eviction::Lfu;
 use super::hasher::KeyHasher;
 use super::snapshot::{Chunk, SnapshotId, SnapshotStep};
 use super::{DbIndex, UnixMs};
+use crate::types::limits::Limits;
 
 /// All databases of a node, one hash seed for all. `Send`: built on another thread when loading.
 pub struct Keyspace {
@@ -14,6 +16,7 @@ pub struct Keyspace {
     /// The time as entries keep it: for LRU as `lru_clock`, for LFU with its minutes.
     clock: AccessClock,
     is_lfu: bool,
+    limits: Limits,
     /// Flushed or replaced databases that a snapshot has not seen all of.
     retired: Vec<Db>,
     garbage: Garbage,
@@ -46,6 +49,15 @@ struct Snapshot {
 struct Garbage {
     dbs: Vec<Db>,
     entries: Vec<OwnedEntry>,
+    bigs: Vec<BigBox>,
+}
+
+impl Garbage {
+    fn take_from(&mut self, db: &mut Db) {
+        let (mut entries, mut bigs) = db.take_garbage();
+        self.entries.append(&mut entries);
+        self.bigs.append(&mut bigs);
+    }
 }
 
 impl Keyspace {
@@ -58,6 +70,7 @@ impl Keyspace {
             hasher,
             clock: AccessClock::default(),
             is_lfu: false,
+            limits: Limits::default(),
             retired: Vec::new(),
             garbage: Garbage::default(),
             snapshots: Vec::new(),
@@ -93,6 +106,13 @@ impl Keyspace {
     pub fn set_lfu(&mut self, is_lfu: bool) {
         self.is_lfu = is_lfu;
     }
+    /// The limits of compact forms, for collections that are changed from now on.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+        for db in &mut self.dbs {
+            db.set_limits(limits);
+        }
+    }
     /// What an access writes into an entry; 0 under LFU, where `Lfu` computes it.
     #[inline]
     pub fn access_clock(&self) -> u32 {
@@ -118,6 +138,7 @@ impl Keyspace {
     pub fn flush(&mut self, db: DbIndex) -> u64 {
         let mut empty = Db::new(self.hasher.clone());
         empty.set_access_clocks(self.clock.lru, self.clock.fresh);
+        empty.set_limits(self.limits);
         let old = std::mem::replace(self.db_mut(db), empty);
         let keys = old.len();
         self.retire(old);
@@ -133,11 +154,13 @@ impl Keyspace {
             self.retire(old);
         }
         self.wind_access_clocks();
+        self.set_limits(self.limits);
         self.garbage.dbs.append(&mut garbage.dbs);
         self.garbage.entries.append(&mut garbage.entries);
+        self.garbage.bigs.append(&mut garbage.bigs);
     }
     fn retire(&mut self, mut old: Db) {
-        self.garbage.entries.append(&mut old.take_garbage());
+        self.garbage.take_from(&mut old);
         if !old.is_all_captured() {
             self.retired.push(old);
         } else if !old.is_empty() {
@@ -153,9 +176,9 @@ impl Keyspace {
     /// Discarded values too big to free in a turn (flushed tables, long strings of UNLINK): dropped by the caller on another thread.
     pub fn take_garbage(&mut self) -> Option<Box<dyn Send>> {
         for db in &mut self.dbs {
-            self.garbage.entries.append(&mut db.take_garbage());
+            self.garbage.take_from(db);
         }
-        if self.garbage.dbs.is_empty() && self.garbage.entries.is_empty() {
+        if self.garbage.dbs.is_empty() && self.garbage.entries.is_empty() && self.garbage.bigs.is_empty() {
             return None;
         }
         Some(Box::new(std::mem::take(&mut self.garbage)))
@@ -181,7 +204,10 @@ impl Keyspace {
         let mut chunks = Vec::new();
         let (mut keys, mut done) = (0, true);
         let (mut bytes_left, mut spent) = (bytes_max, false);
-        for db in self.dbs.iter_mut().chain(&mut self.retired) {
+        let mut dbs: Vec<&mut Db> = self.dbs.iter_mut().chain(&mut self.retired).collect();
+        // A collection's elements are not mixed with another's.
+        dbs.sort_by_key(|db| !db.is_amid_collection(id));
+        for db in dbs {
             let fetched = chunks.len();
             let visit_bytes = if spent { 0 } else { bytes_left };
             let mut is_spent = || {

@@ -3,12 +3,14 @@
 //! Every change passes through here: it captures the bucket for running snapshots first (the table does, with `captures` as its guard),
 //! then keeps the expiry index and the count of bytes in step.
 
-use super::entry::{Alias, Entry, Key, OwnedEntry, StrRef};
+use super::big::{BigBox, Value};
+use super::entry::{Alias, Entry, Key, Kind, OwnedEntry, StrRef};
 use super::expires::{Expires, alias_of};
 use super::hasher::KeyHasher;
 use super::snapshot::{Captures, Chunk, SnapshotId};
 use super::table::{Slot, Table};
 use super::{DbIndex, UnixMs};
+use crate::types::limits::Limits;
 
 /// Entries from this size on are freed elsewhere, whether the command asked for it or not.
 const GARBAGE_BYTES: usize = 64 * 1024;
@@ -19,6 +21,14 @@ pub enum SetExpire {
     Keep,
     Clear,
     At(UnixMs),
+}
+
+/// What `Db::edit_collection` has done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Edited<R> {
+    pub result: R,
+    /// The collection has lost its last element, and the key is gone.
+    pub emptied: bool,
 }
 
 impl SetExpire {
@@ -59,6 +69,11 @@ pub struct Db {
     /// Allocated for entries.
     entry_bytes: usize,
     garbage: Vec<OwnedEntry>,
+    /// Big collections that snapshots have let go of.
+    big_garbage: Vec<BigBox>,
+    limits: Limits,
+    /// The buffer of a block that is being changed.
+    scratch: Vec<u8>,
     /// 0 under LFU.
     lru_clock: u32,
     /// The access bits of a new entry.
@@ -79,12 +94,21 @@ impl Db {
             hasher,
             entry_bytes: 0,
             garbage: Vec::new(),
+            big_garbage: Vec::new(),
+            limits: Limits::default(),
+            scratch: Vec::new(),
             lru_clock: 0,
             fresh_access: 0,
         }
     }
     pub(super) fn set_access_clocks(&mut self, lru_clock: u32, fresh_access: u32) {
         (self.lru_clock, self.fresh_access) = (lru_clock, fresh_access);
+    }
+    pub(super) fn hasher(&self) -> &KeyHasher {
+        &self.hasher
+    }
+    pub(super) fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
     }
     #[inline]
     pub fn len(&self) -> u64 {
@@ -129,15 +153,15 @@ impl Db {
     /// Creates or overwrites with a string; `value` is stored as `int` where it is one. True if the key existed.
     #[inline]
     pub fn set_string(&mut self, key: Key<'_>, value: &[u8], expire: SetExpire) -> bool {
-        self.set(key, StrRef::encode(value), expire)
+        self.set_value(key, StrRef::encode(value), expire)
     }
     /// Like `set_string`, for a number (INCR): in place where it can.
     #[inline]
     pub fn set_int(&mut self, key: Key<'_>, value: i64, expire: SetExpire) -> bool {
-        self.set(key, StrRef::Int(value), expire)
+        self.set_value(key, StrRef::Int(value), expire)
     }
     #[inline]
-    fn set(&mut self, key: Key<'_>, value: StrRef<'_>, expire: SetExpire) -> bool {
+    pub(super) fn set_value(&mut self, key: Key<'_>, value: StrRef<'_>, expire: SetExpire) -> bool {
         let Some(slot) = self.table.get_mut(key.hash, same_key(key), &mut self.captures) else {
             self.insert_new(key.hash, OwnedEntry::new_string(key.bytes, value, expire.apply(None)));
             return false;
@@ -233,9 +257,78 @@ impl Db {
         self.replaced(hash, old, new);
         true
     }
-    /// A copy of an entry (COPY); long values are shared.
+    /// A copy of an entry (COPY); long strings and blocks are shared until one of them is changed.
     pub fn copy_of(&self, key: Key<'_>) -> Option<OwnedEntry> {
-        self.table.get(key.hash, same_key(key)).map(|entry| entry.with_key(key.bytes))
+        self.table.get(key.hash, same_key(key)).map(|entry| entry.copy_with_key(key.bytes))
+    }
+    /// Changes a collection, or creates it when `create` says so; one that is empty afterwards is gone. `None` if there is none. The key must
+    /// not hold another type.
+    pub(super) fn edit_collection<R>(
+        &mut self,
+        key: Key<'_>,
+        kind: Kind,
+        create: bool,
+        change: impl FnOnce(&mut Value, &Limits, &KeyHasher) -> R,
+    ) -> Option<Edited<R>> {
+        let scratch = std::mem::take(&mut self.scratch);
+        let Some(slot) = self.table.get_mut(key.hash, same_key(key), &mut self.captures) else {
+            if !create {
+                self.scratch = scratch;
+                return None;
+            }
+            let mut value = Value::new(scratch);
+            let result = change(&mut value, &self.limits, &self.hasher);
+            let entry = OwnedEntry::from_value(key.bytes, kind, &mut value, None);
+            self.scratch = value.into_scratch();
+            let emptied = entry.is_none();
+            if let Some(entry) = entry {
+                self.insert_new(key.hash, entry);
+            }
+            return Some(Edited { result, emptied });
+        };
+        assert!(slot.entry().kind() == kind);
+        let (old, old_bytes) = (alias_of(slot), slot.entry().allocated());
+        let mut value = slot.take_value(scratch);
+        let result = change(&mut value, &self.limits, &self.hasher);
+        if value.is_empty() && kind != Kind::Stream {
+            // Put back as it is, the entry would be one that cannot be; `take` wants its size as it was counted.
+            self.entry_bytes -= old_bytes;
+            self.entry_bytes += slot.entry().allocated();
+            let entry = self.take(key).expect("it has just been changed");
+            self.discard(entry, false);
+            self.scratch = value.into_scratch();
+            return Some(Edited { result, emptied: true });
+        }
+        if let Value::Big(big) = &mut value
+            && let Some(members) = big.get_mut().members_mut()
+        {
+            self.garbage.append(&mut members.db_mut().take_garbage().0);
+        }
+        slot.put_value(&mut value);
+        self.entry_bytes = self.entry_bytes - old_bytes + slot.entry().allocated();
+        let new = alias_of(slot);
+        if old != new {
+            self.expires.moved(key.hash, old.as_ref(), new, &self.hasher);
+        }
+        self.scratch = value.into_scratch();
+        Some(Edited { result, emptied: false })
+    }
+    /// Creates or overwrites with a collection that `fill` makes; without elements the key is deleted. True if the key exists afterwards.
+    pub(super) fn set_collection(&mut self, key: Key<'_>, kind: Kind, fill: impl FnOnce(&mut Value, &Limits, &KeyHasher)) -> bool {
+        let mut value = Value::new(std::mem::take(&mut self.scratch));
+        fill(&mut value, &self.limits, &self.hasher);
+        let entry = OwnedEntry::from_value(key.bytes, kind, &mut value, None);
+        self.scratch = value.into_scratch();
+        match entry {
+            Some(entry) => {
+                self.insert(key.hash, entry);
+                true
+            }
+            None => {
+                self.remove(key, false);
+                false
+            }
+        }
     }
     /// Sets or clears the expiry; false if there is no such key.
     pub fn set_expire(&mut self, key: Key<'_>, expire: Option<UnixMs>) -> bool {
@@ -262,7 +355,8 @@ impl Db {
         self.discard(old, false);
     }
     fn discard(&mut self, entry: OwnedEntry, lazy: bool) {
-        if entry.entry().allocated() >= GARBAGE_BYTES || lazy && entry.entry().is_shared() {
+        let entry_ref = entry.entry();
+        if entry_ref.allocated() >= GARBAGE_BYTES || lazy && (entry_ref.is_shared() || entry_ref.is_big()) {
             self.garbage.push(entry);
         }
     }
@@ -295,8 +389,8 @@ impl Db {
         self.expires.shrink_step(&self.hasher) || main
     }
 
-    pub(super) fn take_garbage(&mut self) -> Vec<OwnedEntry> {
-        std::mem::take(&mut self.garbage)
+    pub(super) fn take_garbage(&mut self) -> (Vec<OwnedEntry>, Vec<BigBox>) {
+        (std::mem::take(&mut self.garbage), std::mem::take(&mut self.big_garbage))
     }
     pub(super) fn begin_snapshot(&mut self, id: SnapshotId, db: DbIndex) {
         if !self.is_empty() {
@@ -312,23 +406,45 @@ impl Db {
     pub(super) fn is_all_captured(&self) -> bool {
         self.captures.is_empty()
     }
-    /// Visits buckets, at least one unless writes have captured enough, until `bytes_max` wait to be fetched or `budget_spent`, then fetches. Returns how many keys that are; the snapshot has
-    /// let go of this database when everything is fetched.
+    /// Visits buckets, at least one unless writes have captured enough, until `bytes_max` wait to be fetched or `budget_spent`, then fetches. A big
+    /// collection that comes along is finished first. Returns how many keys that are; the snapshot has let go of this database when everything is
+    /// fetched.
     pub(super) fn snapshot_step(&mut self, id: SnapshotId, bytes_max: usize, budget_spent: &mut dyn FnMut() -> bool, chunks: &mut Vec<Chunk>) -> u64 {
-        let Some(position) = self.captures.position(id) else { return 0 };
-        let mut next = Some(position);
-        if self.captures.pending(id) < bytes_max {
-            let mut stop = |captures: &Captures| captures.pending(id) >= bytes_max || budget_spent();
-            next = self.table.capture_from(position, id.0, &mut self.captures, &mut stop);
-        }
-        let keys = self.captures.fetch(id, chunks);
-        match next {
-            Some(position) => self.captures.set_position(id, position),
-            None => self.captures.end(id),
+        let mut keys = 0;
+        let (start, mut spent) = (chunks.len(), false);
+        let mut budget_spent = || {
+            spent = spent || budget_spent();
+            spent
+        };
+        while self.captures.is_wanted_by(id) {
+            keys += self.captures.fetch(id, chunks);
+            let bytes_left = bytes_max.saturating_sub(chunks[start..].iter().map(Chunk::size).sum());
+            if bytes_left == 0 || !self.captures.collections_step(id, bytes_left, &mut budget_spent, chunks, &mut self.big_garbage) {
+                break;
+            }
+            let Some(position) = self.captures.position(id) else {
+                self.captures.end(id);
+                break;
+            };
+            let bytes_left = bytes_max.saturating_sub(chunks[start..].iter().map(Chunk::size).sum());
+            if bytes_left == 0 {
+                break;
+            }
+            let mut stop = |captures: &Captures| captures.has_collections(id) || captures.pending(id) >= bytes_left || budget_spent();
+            let next = self.table.capture_from(position, id.0, &mut self.captures, &mut stop);
+            self.captures.set_position(id, next);
+            keys += self.captures.fetch(id, chunks);
+            if next.is_some() && !self.captures.has_collections(id) {
+                break;
+            }
         }
         keys
     }
+    /// Whether some elements of a big collection have been fetched and others not.
+    pub(super) fn is_amid_collection(&self, id: SnapshotId) -> bool {
+        self.captures.is_amid_collection(id)
+    }
     pub(super) fn is_wanted_by(&self, id: SnapshotId) -> bool {
-        self.captures.position(id).is_some()
+        self.captures.is_wanted_by(id)
     }
 }

@@ -3,6 +3,7 @@
 use sha1::{Digest, Sha1};
 
 use super::{DbIndex, Entry, Keyspace, StrRef, ValueRef};
+use crate::types::listpack::ElemBuf;
 
 /// The digest of all databases, 20 bytes; zeros when all are empty. Keys that are logically expired but not deleted count, as in Redis.
 pub fn dataset(keyspace: &Keyspace) -> [u8; 20] {
@@ -35,9 +36,17 @@ fn mix_value(digest: &mut [u8; 20], entry: &Entry) {
     match entry.value() {
         ValueRef::String(StrRef::Int(number)) => mix(digest, itoa::Buffer::new().format(number).as_bytes()),
         ValueRef::String(StrRef::Bytes(bytes)) => mix(digest, bytes),
+        ValueRef::Block(..) | ValueRef::Big(_) => mix_collection(digest, entry),
     }
     if entry.expire_at().is_some() {
         xor(digest, b"!!expire!!");
+    }
+}
+
+fn mix_collection(digest: &mut [u8; 20], entry: &Entry) {
+    if let Some(set) = entry.set() {
+        let mut buffer = ElemBuf::new();
+        set.for_each(|member| xor(digest, member.bytes(&mut buffer)));
     }
 }
 

@@ -1,5 +1,6 @@
 //! The databases: table, entries, expiry, snapshots' capture, watched keys. Knows no clients, no wire, no clock but what it is told.
 
+mod big;
 mod databases;
 mod db;
 pub mod digest;
@@ -7,15 +8,20 @@ mod entry;
 pub mod eviction;
 mod expires;
 mod hasher;
+mod members;
 mod memory;
+mod set;
 mod snapshot;
 mod table;
 mod watch;
 
+pub use big::Big;
 pub use databases::{Keyspace, lru_clock};
-pub use db::{Db, SetExpire};
-pub use entry::{Entry, Key, Kind, OwnedEntry, StrRef, ValueRef};
-pub use snapshot::{Chunk, Record, RecordValue, SnapshotId, SnapshotStep};
+pub use db::{Db, Edited, SetExpire};
+pub use entry::{Entry, Form, Key, Kind, OwnedEntry, StrRef, ValueRef};
+pub use members::Members;
+pub use set::{SetEdit, SetRef};
+pub use snapshot::{Chunk, CollectionId, Record, RecordValue, SnapshotId, SnapshotStep};
 pub use watch::Watches;
 
 /// The number of a database, 0 to `databases` - 1.

@@ -3,10 +3,17 @@
 //!
 //! Here: what is captured (`Chunk`) and who wants it (`Captures`, one a database, the guard of its table). The table knows which buckets
 //! a snapshot has yet to see, so every key is captured once.
+//!
+//! A big hash, set or sorted set is captured like a database of its own, from the moment on that its key is: the key's record says how many
+//! elements there are, and they come in chunks of their own, the collections one after the other in the order of their records. Records of other
+//! keys may come in between.
 
-use super::entry::{Entry, OwnedEntry, SharedBytes};
+use std::collections::VecDeque;
+
+use super::big::BigBox;
+use super::entry::{Entry, Form, OwnedEntry, SharedBytes};
 use super::table::Guard;
-use super::{DbIndex, Kind, StrRef, UnixMs};
+use super::{DbIndex, Kind, StrRef, UnixMs, ValueRef};
 
 /// A chunk is closed when it holds this many bytes of records.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -15,17 +22,33 @@ const CHUNK_BYTES: usize = 64 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SnapshotId(pub u64);
 
-/// Captured entries of one database: copies, or shared immutable blocks. `Send`: encoded by a SnapshotWorker.
+/// The number of a captured big collection, within its snapshot and database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CollectionId(pub u64);
+
+/// Captured entries of one database, or elements of one of its big collections: copies, or shared immutable blocks. `Send`: encoded by a
+/// SnapshotWorker.
 pub struct Chunk {
     pub db: DbIndex,
-    /// One behind the other: tag byte, LRU bits (4), key length (4), key, expiry (8, behind a flag), then the integer (8), or the length (4)
-    /// of the bytes that follow, or nothing for the next of `shared`.
+    /// The records are elements of that collection; else they are keys.
+    pub elements_of: Option<CollectionId>,
+    /// No more elements of that collection will come.
+    pub is_last: bool,
+    /// One behind the other: tag byte, LRU bits (4), key length (4), key, expiry (8, behind a flag), then by the tag's `VALUE` bits: the integer (8);
+    /// or the length (4) of the bytes that follow; or nothing for the next of `shared`; or the collection's number (8) and its count of elements (8).
+    /// A block's form (1) stands before it.
     pub(super) records: Vec<u8>,
-    pub(super) shared: Vec<SharedBytes>,
+    shared: Vec<Shared>,
     shared_bytes: usize,
 }
 
-/// One captured key.
+/// What a chunk holds a count of, instead of copying it.
+enum Shared {
+    Bytes(SharedBytes),
+}
+
+/// One captured key, or one element of a collection: a set's member, a hash's field with its value, a sorted set's member with its score (the bits
+/// of the double).
 pub struct Record<'a> {
     pub key: &'a [u8],
     pub kind: Kind,
@@ -38,16 +61,39 @@ pub struct Record<'a> {
 pub enum RecordValue<'a> {
     Int(i64),
     Bytes(&'a [u8]),
+    /// A small collection.
+    Block(Form, &'a [u8]),
+    /// A big one, whose elements come in other chunks.
+    Elements {
+        id: CollectionId,
+        len: u64,
+    },
+}
+
+impl<'a> Record<'a> {
+    /// An entry's record; `id` is the number that its elements come under, if they come apart.
+    pub fn of(entry: &'a Entry, id: CollectionId) -> Self {
+        let value = match entry.value() {
+            ValueRef::String(StrRef::Int(number)) => RecordValue::Int(number),
+            ValueRef::String(StrRef::Bytes(bytes)) => RecordValue::Bytes(bytes),
+            ValueRef::Block(form, bytes) => RecordValue::Block(form, bytes),
+            ValueRef::Big(big) => RecordValue::Elements { id, len: big.len() },
+        };
+        Record { key: entry.key(), kind: entry.kind(), expire: entry.expire_at(), lru: entry.lru(), value }
+    }
 }
 
 /// A record's tag byte: the kind in its low four bits, and these.
 const EXPIRE: u8 = 0x10;
+const VALUE: u8 = 0xE0;
+const BYTES: u8 = 0;
 const INT: u8 = 0x20;
 const SHARED: u8 = 0x40;
+const ELEMENTS: u8 = 0x60;
 
 impl Chunk {
     fn new(db: DbIndex) -> Self {
-        Chunk { db, records: Vec::new(), shared: Vec::new(), shared_bytes: 0 }
+        Chunk { db, elements_of: None, is_last: false, records: Vec::new(), shared: Vec::new(), shared_bytes: 0 }
     }
     pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
         let mut rest = self.records.as_slice();
@@ -58,44 +104,70 @@ impl Chunk {
             let key_len = u32::from_le_bytes(array(&mut rest)) as usize;
             let key = bytes(&mut rest, key_len);
             let expire = (tag & EXPIRE != 0).then(|| UnixMs(i64::from_le_bytes(array(&mut rest))));
-            let value = if tag & INT != 0 {
-                RecordValue::Int(i64::from_le_bytes(array(&mut rest)))
-            } else if tag & SHARED != 0 {
-                RecordValue::Bytes(shared.next().expect("a shared block for every record that says so"))
-            } else {
-                let len = u32::from_le_bytes(array(&mut rest)) as usize;
-                RecordValue::Bytes(bytes(&mut rest, len))
+            let kind = Kind::from_bits(tag & 0xf);
+            let value = match tag & VALUE {
+                INT => RecordValue::Int(i64::from_le_bytes(array(&mut rest))),
+                ELEMENTS => {
+                    let id = CollectionId(u64::from_le_bytes(array(&mut rest)));
+                    RecordValue::Elements { id, len: u64::from_le_bytes(array(&mut rest)) }
+                }
+                value => {
+                    let form = (kind != Kind::String).then(|| Form::from_bits(array::<1>(&mut rest)[0]));
+                    let bytes = match value {
+                        SHARED => match shared.next().expect("a shared value for every record that says so") {
+                            Shared::Bytes(bytes) => bytes,
+                        },
+                        _ => {
+                            let len = u32::from_le_bytes(array(&mut rest)) as usize;
+                            bytes(&mut rest, len)
+                        }
+                    };
+                    form.map_or(RecordValue::Bytes(bytes), |form| RecordValue::Block(form, bytes))
+                }
             };
-            Some(Record { key, kind: Kind::from_bits(tag & 0xf), expire, lru, value })
+            Some(Record { key, kind, expire, lru, value })
         })
     }
     /// Bytes held, shared blocks included.
     pub fn size(&self) -> usize {
         self.records.len() + self.shared_bytes
     }
-    fn push(&mut self, entry: &Entry) {
-        let expire = entry.expire_at();
+    #[cfg(test)]
+    pub(super) fn first_shared(&self) -> *const u8 {
+        let Shared::Bytes(bytes) = &self.shared[0];
+        bytes.as_ptr()
+    }
+    /// Adds an entry's record; `collection` is the number that its elements will come under, if they come apart.
+    fn push(&mut self, entry: &Entry, collection: CollectionId) {
+        let record = Record::of(entry, collection);
         let shared = entry.share();
-        let super::ValueRef::String(string) = entry.value();
-        let form = match (&shared, string) {
+        let value = match (&shared, record.value) {
+            (_, RecordValue::Elements { .. }) => ELEMENTS,
             (Some(_), _) => SHARED,
-            (None, StrRef::Int(_)) => INT,
-            (None, StrRef::Bytes(_)) => 0,
+            (None, RecordValue::Int(_)) => INT,
+            (None, _) => BYTES,
         };
-        self.records.push(entry.kind() as u8 | form | if expire.is_some() { EXPIRE } else { 0 });
-        self.records.extend_from_slice(&entry.lru().to_le_bytes());
-        self.records.extend_from_slice(&len_bytes(entry.key()));
-        self.records.extend_from_slice(entry.key());
-        if let Some(UnixMs(at)) = expire {
+        self.records.push(record.kind as u8 | value | if record.expire.is_some() { EXPIRE } else { 0 });
+        self.records.extend_from_slice(&record.lru.to_le_bytes());
+        self.records.extend_from_slice(&len_bytes(record.key));
+        self.records.extend_from_slice(record.key);
+        if let Some(UnixMs(at)) = record.expire {
             self.records.extend_from_slice(&at.to_le_bytes());
         }
-        match (shared, string) {
+        if let RecordValue::Block(form, _) = record.value {
+            self.records.push(form as u8);
+        }
+        match (shared, record.value) {
+            (_, RecordValue::Elements { id, len }) => {
+                self.records.extend_from_slice(&id.0.to_le_bytes());
+                self.records.extend_from_slice(&len.to_le_bytes());
+            }
             (Some(shared), _) => {
                 self.shared_bytes += shared.len();
-                self.shared.push(shared);
+                self.shared.push(Shared::Bytes(shared));
             }
-            (None, StrRef::Int(number)) => self.records.extend_from_slice(&number.to_le_bytes()),
-            (None, StrRef::Bytes(bytes)) => {
+            (None, RecordValue::Int(number)) => self.records.extend_from_slice(&number.to_le_bytes()),
+            (None, RecordValue::Bytes(bytes) | RecordValue::Block(_, bytes)) => {
                 self.records.extend_from_slice(&len_bytes(bytes));
                 self.records.extend_from_slice(bytes);
             }
@@ -123,17 +195,36 @@ pub struct SnapshotStep {
     pub keys_total: u64,
 }
 
+/// A big collection whose key has been captured and whose elements are being.
+struct Collection {
+    id: CollectionId,
+    value: BigBox,
+}
+
+impl Collection {
+    fn end(&mut self, snapshot: SnapshotId) {
+        if let Some(members) = self.value.get_mut().members_mut() {
+            members.end_snapshot(snapshot);
+        }
+    }
+}
+
 /// One running snapshot's view of one database.
 struct Capture {
-    id: u64,
+    id: SnapshotId,
     /// The database's number at the cut.
     db: DbIndex,
-    /// In hash order everything before is captured.
-    position: u64,
+    /// In hash order everything before is captured; `None` when everything is.
+    position: Option<u64>,
     keys: u64,
     filling: Chunk,
     full: Vec<Chunk>,
     full_bytes: usize,
+    /// First come, first served.
+    collections: VecDeque<Collection>,
+    /// Of the first one some elements have been fetched.
+    is_amid: bool,
+    collections_met: u64,
 }
 
 impl Capture {
@@ -144,8 +235,16 @@ impl Capture {
         if self.filling.records.is_empty() {
             self.filling.records.reserve(CHUNK_BYTES);
         }
-        self.filling.push(entry);
+        let collection = CollectionId(self.collections_met);
+        self.filling.push(entry, collection);
         self.keys += 1;
+        if let Some(mut value) = entry.share_big()
+            && let Some(members) = value.get_mut().members_mut()
+        {
+            members.begin_snapshot(self.id);
+            self.collections.push_back(Collection { id: collection, value });
+            self.collections_met += 1;
+        }
         if self.filling.records.len() >= CHUNK_BYTES {
             self.close();
         }
@@ -153,6 +252,29 @@ impl Capture {
     fn close(&mut self) {
         self.full_bytes += self.filling.size();
         self.full.push(std::mem::replace(&mut self.filling, Chunk::new(self.db)));
+    }
+    /// Captures elements of the collections that wait, until `bytes_max` of them or `budget_spent`. True when none waits any more. Those that
+    /// are finished go to `finished`: this may have been their last count.
+    fn step(&mut self, bytes_max: usize, budget_spent: &mut dyn FnMut() -> bool, chunks: &mut Vec<Chunk>, finished: &mut Vec<BigBox>) -> bool {
+        let mut bytes_left = bytes_max;
+        while let Some(front) = self.collections.front_mut() {
+            let before = chunks.len();
+            let members = front.value.get_mut().members_mut().expect("only such collections wait");
+            let done = members.snapshot_step(self.id, bytes_left, budget_spent, chunks);
+            if done {
+                chunks.push(Chunk { is_last: true, ..Chunk::new(self.db) });
+            }
+            for chunk in &mut chunks[before..] {
+                (chunk.db, chunk.elements_of) = (self.db, Some(front.id));
+                bytes_left = bytes_left.saturating_sub(chunk.size());
+            }
+            self.is_amid = !done;
+            if !done {
+                return false;
+            }
+            finished.extend(self.collections.pop_front().map(|collection| collection.value));
+        }
+        true
     }
 }
 
@@ -168,22 +290,38 @@ impl Captures {
     }
     pub(super) fn begin(&mut self, id: SnapshotId, db: DbIndex) {
         assert!(self.newest() < id.0);
-        self.running.push(Capture { id: id.0, db, position: 0, keys: 0, filling: Chunk::new(db), full: Vec::new(), full_bytes: 0 });
+        self.running.push(Capture {
+            id,
+            db,
+            position: Some(0),
+            keys: 0,
+            filling: Chunk::new(db),
+            full: Vec::new(),
+            full_bytes: 0,
+            collections: VecDeque::new(),
+            is_amid: false,
+            collections_met: 0,
+        });
     }
     pub(super) fn end(&mut self, id: SnapshotId) {
-        self.running.retain(|capture| capture.id != id.0);
+        for capture in self.running.extract_if(.., |capture| capture.id == id) {
+            capture.collections.into_iter().for_each(|mut collection| collection.end(id));
+        }
     }
     fn get(&self, id: SnapshotId) -> Option<&Capture> {
-        self.running.iter().find(|capture| capture.id == id.0)
+        self.running.iter().find(|capture| capture.id == id)
     }
     fn get_mut(&mut self, id: SnapshotId) -> Option<&mut Capture> {
-        self.running.iter_mut().find(|capture| capture.id == id.0)
+        self.running.iter_mut().find(|capture| capture.id == id)
     }
-    /// Where the visit for `id` is to go on; `None` if that snapshot has all of this database.
+    pub(super) fn is_wanted_by(&self, id: SnapshotId) -> bool {
+        self.get(id).is_some()
+    }
+    /// Where the visit for `id` is to go on; `None` if that snapshot has all keys of this database.
     pub(super) fn position(&self, id: SnapshotId) -> Option<u64> {
-        self.get(id).map(|capture| capture.position)
+        self.get(id)?.position
     }
-    pub(super) fn set_position(&mut self, id: SnapshotId, position: u64) {
+    pub(super) fn set_position(&mut self, id: SnapshotId, position: Option<u64>) {
         if let Some(capture) = self.get_mut(id) {
             capture.position = position;
         }
@@ -191,6 +329,13 @@ impl Captures {
     /// Bytes captured and not fetched.
     pub(super) fn pending(&self, id: SnapshotId) -> usize {
         self.get(id).map_or(0, Capture::pending)
+    }
+    /// Whether a big collection's elements are still to be captured.
+    pub(super) fn has_collections(&self, id: SnapshotId) -> bool {
+        self.get(id).is_some_and(|capture| !capture.collections.is_empty())
+    }
+    pub(super) fn is_amid_collection(&self, id: SnapshotId) -> bool {
+        self.get(id).is_some_and(|capture| capture.is_amid)
     }
     /// Moves what has been captured to `chunks`; returns how many keys it is.
     pub(super) fn fetch(&mut self, id: SnapshotId, chunks: &mut Vec<Chunk>) -> u64 {
@@ -202,15 +347,26 @@ impl Captures {
         chunks.append(&mut capture.full);
         std::mem::take(&mut capture.keys)
     }
+    /// Captures elements of big collections whose records have been fetched; see `Capture::step`.
+    pub(super) fn collections_step(
+        &mut self,
+        id: SnapshotId,
+        bytes_max: usize,
+        budget_spent: &mut dyn FnMut() -> bool,
+        chunks: &mut Vec<Chunk>,
+        finished: &mut Vec<BigBox>,
+    ) -> bool {
+        self.get_mut(id).is_none_or(|capture| capture.step(bytes_max, budget_spent, chunks, finished))
+    }
 }
 
 impl Guard<OwnedEntry> for Captures {
     #[inline]
     fn newest(&self) -> u64 {
-        self.running.last().map_or(0, |capture| capture.id)
+        self.running.last().map_or(0, |capture| capture.id.0)
     }
     fn capture(&mut self, slot: &OwnedEntry, after: u64, up_to: u64) {
-        for capture in self.running.iter_mut().filter(|capture| after < capture.id && capture.id <= up_to) {
+        for capture in self.running.iter_mut().filter(|capture| after < capture.id.0 && capture.id.0 <= up_to) {
             capture.push(slot.entry());
         }
     }

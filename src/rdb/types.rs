@@ -8,6 +8,7 @@ pub enum Family {
 }
 
 pub(super) const STRING: u8 = 0;
+pub(super) const SET: u8 = 2;
 
 /// The object type behind a number: what TYPE says, and the encoding's own name.
 pub(super) fn object_type(family: Family, number: u8) -> Option<(&'static str, &'static str)> {

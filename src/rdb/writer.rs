@@ -8,7 +8,8 @@ use std::io::{self, Write};
 use super::checksum::{self, Checksum};
 use super::lzf::Compressor;
 use super::{Access, Aux, LRU_BITS, VERSION_WRITTEN, VERSIONS, encoding, opcode, types};
-use crate::keyspace::{Chunk, DbIndex, Kind, Record, RecordValue};
+use crate::keyspace::{Chunk, CollectionId, DbIndex, Entry, Form, Kind, Record, RecordValue, ValueRef};
+use crate::types::listpack::{ElemBuf, Pack};
 use crate::types::number;
 
 const BUFFER_BYTES: usize = 64 * 1024;
@@ -171,12 +172,15 @@ impl<W: Write> Writer<W> {
     /// Encodes captured keys.
     pub fn chunk(&mut self, chunk: &Chunk) -> io::Result<()> {
         for record in chunk.iter() {
-            self.record(chunk.db, &record)?;
+            match chunk.elements_of {
+                None => self.record(chunk.db, &record)?,
+                Some(_) => self.element(&record)?,
+            }
         }
         Ok(())
     }
 
-    /// Encodes one key.
+    /// Encodes one key; of a big collection that comes in pieces all but its elements, which `element` is to be given next.
     pub fn record(&mut self, db: DbIndex, record: &Record<'_>) -> io::Result<()> {
         self.select(db);
         if let Some(at) = record.expire {
@@ -186,15 +190,42 @@ impl<W: Write> Writer<W> {
         self.access(record.lru);
         self.out.buffer.push(match record.kind {
             Kind::String => types::STRING,
+            Kind::Set => types::SET,
             kind => unreachable!("no {kind:?} can be stored yet"),
         });
         self.string(record.key)?;
         match record.value {
             RecordValue::Int(number) => self.out.integer(number),
             RecordValue::Bytes(bytes) => self.string(bytes)?,
+            RecordValue::Block(form, bytes) => self.block(form, bytes)?,
+            RecordValue::Elements { len, .. } => self.out.length(len),
         }
         self.keys += 1;
         self.drain()
+    }
+
+    /// One element of the collection that `record` has begun.
+    pub fn element(&mut self, record: &Record<'_>) -> io::Result<()> {
+        self.string(record.key)?;
+        self.drain()
+    }
+
+    /// Encodes one value, as a key without name and expiry.
+    pub fn value(&mut self, db: DbIndex, entry: &Entry) -> io::Result<()> {
+        self.record(db, &Record { key: b"", expire: None, lru: 0, ..Record::of(entry, CollectionId(0)) })?;
+        match entry.value() {
+            ValueRef::Big(big) => big.elements().try_for_each(|element| self.element(&element)),
+            _ => Ok(()),
+        }
+    }
+
+    /// A small collection.
+    fn block(&mut self, form: Form, bytes: &[u8]) -> io::Result<()> {
+        assert!(form == Form::ListPack, "{form:?} can't be stored yet");
+        let pack = Pack::new(bytes);
+        self.out.length(pack.len() as u64);
+        let mut buffer = ElemBuf::new();
+        pack.iter().try_for_each(|elem| self.string(elem.bytes(&mut buffer)))
     }
 
     /// The end and the checksum. Returns the sink, and how many bytes it has been given.

@@ -51,7 +51,7 @@ fn text(value: StrRef<'_>) -> Vec<u8> {
 }
 
 fn held(entry: &Entry) -> Held {
-    let ValueRef::String(value) = entry.value();
+    let ValueRef::String(value) = entry.value() else { unreachable!("only strings are here") };
     Held { value: text(value), encoding: entry.encoding(), expire: entry.expire_at() }
 }
 

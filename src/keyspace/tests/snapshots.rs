@@ -52,6 +52,7 @@ impl Taken {
             for record in chunk.iter() {
                 assert_eq!(record.kind, Kind::String);
                 let value = match record.value {
+                    RecordValue::Block(..) | RecordValue::Elements { .. } => unreachable!("only strings are here"),
                     RecordValue::Int(number) => number.to_string().into_bytes(),
                     RecordValue::Bytes(bytes) => bytes.to_vec(),
                 };
@@ -130,11 +131,11 @@ fn a_snapshot_shares_long_values() {
     assert!(step.done);
     assert_eq!(step.chunks.len(), 1);
     assert!(step.chunks[0].records.len() < 100 && step.chunks[0].size() >= 100_000);
-    let before = step.chunks[0].shared[0].as_ptr();
+    let before = step.chunks[0].first_shared();
     assert_eq!(keyspace.db_mut(DbIndex(0)).append(key, b"tail"), 100_004);
     let record = step.chunks[0].iter().next().map(|record| record.value);
     assert_eq!(record, Some(RecordValue::Bytes(&[b'x'; 100_000])));
-    assert_eq!(step.chunks[0].shared[0].as_ptr(), before);
+    assert_eq!(step.chunks[0].first_shared(), before);
     // The copy is this entry's own, with room to grow: no more copies.
     let address = |keyspace: &Keyspace| match keyspace.db(DbIndex(0)).str_value(key) {
         Some(StrRef::Bytes(bytes)) => bytes.as_ptr(),

@@ -1,0 +1,156 @@
+//! Big collections, and any collection while it is being changed.
+//!
+//! A big collection hangs on its entry by a counted pointer, because a snapshot holds on to it as well: its elements are captured in steps, as
+//! a database's keys are, even if its key is deleted, renamed or moved to another database meanwhile.
+
+use std::cell::UnsafeCell;
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use super::entry::Form;
+use super::members::Members;
+use super::snapshot::{CollectionId, Record};
+use crate::types::listpack::Pack;
+use crate::types::memory::size_class;
+
+/// A collection that has outgrown the compact block.
+pub enum Big {
+    Set(Members),
+}
+
+impl Big {
+    /// Elements, as a snapshot writes them: fields of a hash, members of a set.
+    pub fn len(&self) -> u64 {
+        match self {
+            Big::Set(members) => members.len(),
+        }
+    }
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Bytes allocated for it.
+    pub(super) fn allocated(&self) -> usize {
+        let own = match self {
+            Big::Set(members) => members.allocated(),
+        };
+        own + size_class(size_of::<BigCell>() + 16)
+    }
+    /// OBJECT ENCODING.
+    pub(super) fn encoding(&self) -> &'static str {
+        match self {
+            Big::Set(_) => "hashtable",
+        }
+    }
+    /// The elements' records, as a snapshot writes them.
+    pub fn elements(&self) -> impl Iterator<Item = Record<'_>> {
+        let entries = match self {
+            Big::Set(members) => members.iter(),
+        };
+        entries.map(|entry| Record::of(entry, CollectionId(0)))
+    }
+    /// COPY, which costs what it costs in Redis.
+    pub(super) fn deep_copy(&self) -> Big {
+        match self {
+            Big::Set(members) => Big::Set(members.deep_copy()),
+        }
+    }
+    /// The table of elements, of those that have one: a snapshot captures it bucket by bucket.
+    pub(super) fn members_mut(&mut self) -> Option<&mut Members> {
+        match self {
+            Big::Set(members) => Some(members),
+        }
+    }
+}
+
+/// A counted pointer to a big collection. It has one owner, its entry, through which it is changed; further counts belong to snapshots that
+/// are capturing it, on the Keyspace's thread like the owner, and to an edit between `take_value` and `put_value`.
+pub(super) struct BigBox(Arc<BigCell>);
+
+struct BigCell(UnsafeCell<Big>);
+
+// SAFETY: what is inside is `Send`. It is reached from several pointers, but all of them belong to one `Keyspace` and move between threads
+// with it; whoever else holds one (the thread that frees garbage) only drops it.
+unsafe impl Send for BigCell {}
+// SAFETY: see above: no two threads look inside at once.
+unsafe impl Sync for BigCell {}
+
+impl BigBox {
+    pub(super) fn new(big: Big) -> Self {
+        BigBox(Arc::new(BigCell(UnsafeCell::new(big))))
+    }
+    pub(super) fn get(&self) -> &Big {
+        // SAFETY: changes go through `get_mut`, whose borrows are short: nothing in the keyspace keeps a reference into a collection while it
+        // changes it.
+        unsafe { &*self.0.0.get() }
+    }
+    /// For changing it: by the owner, and by a snapshot for its own bookkeeping, one after the other.
+    pub(super) fn get_mut(&mut self) -> &mut Big {
+        // SAFETY: as in `get`.
+        unsafe { &mut *self.0.0.get() }
+    }
+    pub(super) fn into_raw(self) -> NonNull<()> {
+        // SAFETY: an `Arc`'s pointer is not null.
+        unsafe { NonNull::new_unchecked(Arc::into_raw(self.0).cast::<()>().cast_mut()) }
+    }
+    pub(super) fn as_raw(&self) -> NonNull<()> {
+        // SAFETY: as above.
+        unsafe { NonNull::new_unchecked(Arc::as_ptr(&self.0).cast::<()>().cast_mut()) }
+    }
+    /// # Safety
+    /// `raw` comes from `into_raw`, and its count passes to the result.
+    pub(super) unsafe fn from_raw(raw: NonNull<()>) -> Self {
+        // SAFETY: the caller's promise.
+        BigBox(unsafe { Arc::from_raw(raw.as_ptr().cast::<BigCell>()) })
+    }
+    /// # Safety
+    /// `raw` comes from `into_raw`, and its count is still held.
+    pub(super) unsafe fn clone_raw(raw: NonNull<()>) -> Self {
+        let pointer = raw.as_ptr().cast::<BigCell>();
+        // SAFETY: the caller's promise; the count made here belongs to the result.
+        unsafe {
+            Arc::increment_strong_count(pointer);
+            BigBox(Arc::from_raw(pointer))
+        }
+    }
+    /// # Safety
+    /// `raw` comes from `into_raw`, its count is held as long as the result is used, and nothing changes the collection meanwhile.
+    pub(super) unsafe fn peek<'a>(raw: NonNull<()>) -> &'a Big {
+        // SAFETY: the caller's promise.
+        unsafe { &*(*raw.as_ptr().cast::<BigCell>()).0.get() }
+    }
+}
+
+impl Clone for BigBox {
+    fn clone(&self) -> Self {
+        BigBox(self.0.clone())
+    }
+}
+
+/// A collection's value while it is being made or changed. What edits it may turn a block into a big collection, never back but for lists.
+pub(super) enum Value {
+    Block(Form, Vec<u8>),
+    Big(BigBox),
+}
+
+impl Value {
+    /// An empty collection, in a listpack.
+    pub(super) fn new(mut scratch: Vec<u8>) -> Self {
+        scratch.clear();
+        Value::Block(Form::ListPack, scratch)
+    }
+    /// Without elements.
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Value::Block(Form::IntSet, bytes) => bytes.is_empty(),
+            Value::Block(_, bytes) => Pack::new(bytes).is_empty(),
+            Value::Big(big) => big.get().is_empty(),
+        }
+    }
+    /// The buffer of a block that is not used any more.
+    pub(super) fn into_scratch(self) -> Vec<u8> {
+        match self {
+            Value::Block(_, bytes) => bytes,
+            Value::Big(_) => Vec::new(),
+        }
+    }
+}
