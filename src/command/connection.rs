@@ -56,6 +56,7 @@ fn reset(ctx: &mut Ctx<'_>) -> CmdResult {
     }
     super::discard(ctx.node, ctx.slot);
     ctx.node.unsubscribe_all(ctx.slot);
+    ctx.node.clients.end_monitor(ctx.slot);
     let needs_password = !ctx.node.config.requirepass.is_empty();
     let client = ctx.client_mut();
     client.flags -= ClientFlags::NO_EVICT | ClientFlags::NO_TOUCH;

@@ -145,6 +145,9 @@ fn admit(node: &NodeState, slot: Slot, parent: &'static Spec, spec: &'static Spe
     if client.is(ClientFlags::MULTI) && (flags | parent.flags).contains(Flags::NO_MULTI) {
         return Err("ERR Command not allowed inside a transaction".into());
     }
+    if client.is(ClientFlags::MONITOR) {
+        super::monitor::refuse_data_commands(spec)?;
+    }
     let is_write = flags.contains(Flags::WRITE);
     if out_of_memory && needs_memory(client, spec) {
         return Err("OOM command not allowed when used memory > 'maxmemory'.".into());
@@ -237,6 +240,7 @@ pub(super) fn call(
             encode_command(bytes, &all);
         });
     }
+    node.tell_monitors(slot, spec, args);
     node.effects.depth -= 1;
     if node.effects.depth == 0 && !node.effects.ends.is_empty() {
         node.flush_effects();

@@ -186,8 +186,10 @@ fn list(ctx: &mut Ctx<'_>) -> CmdResult {
     Ok(())
 }
 
+type AskedKey<'a> = (&'a [u8], &'static [&'static str]);
+
 /// The keys of the request that COMMAND GETKEYS is asked about.
-fn asked_keys<'a>(ctx: &Ctx<'a>) -> Result<Vec<(&'a [u8], &'static [&'static str])>, CommandError> {
+fn asked_keys<'a>(ctx: &Ctx<'a>) -> Result<Vec<AskedKey<'a>>, CommandError> {
     let request = ctx.args.tail(2);
     let table = &ctx.node.commands;
     let invalid = || CommandError::text("ERR Invalid command specified");

@@ -33,6 +33,7 @@ mod key_range;
 mod key_specs;
 mod keys;
 mod lcs;
+mod monitor;
 mod notify;
 mod object;
 mod pubsub;
@@ -81,6 +82,7 @@ pub(crate) fn families() -> Vec<&'static [Spec]> {
         introspect::ROWS,
         keys::ROWS,
         lcs::ROWS,
+        monitor::ROWS,
         object::ROWS,
         pubsub_commands::ROWS,
         replication::ROWS,

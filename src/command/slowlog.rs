@@ -56,14 +56,17 @@ impl NodeState {
     }
 }
 
-/// Whether the argument at `index` may be a password.
-fn is_secret(args: Args<'_>, index: usize) -> bool {
+/// Whether the argument at `index` may be a password: neither the log nor monitors get it.
+pub(super) fn is_secret(args: Args<'_>, index: usize) -> bool {
     let is = |at: usize, word: &[u8]| args.get(at).is_some_and(|arg| arg.eq_ignore_ascii_case(word));
     let sensitive = |at: usize| ["requirepass", "masterauth", "masteruser"].iter().any(|name| is(at, name.as_bytes()));
     if is(0, b"auth") {
         index > 0
     } else if is(0, b"hello") {
         (index > 1 && is(index - 1, b"auth")) || (index > 2 && is(index - 2, b"auth"))
+    } else if is(0, b"migrate") {
+        let user = is(index.wrapping_sub(1), b"auth2") || is(index.wrapping_sub(2), b"auth2");
+        index > 6 && (is(index - 1, b"auth") || user)
     } else {
         is(0, b"config") && is(1, b"set") && index > 2 && index % 2 == 1 && sensitive(index - 1)
     }

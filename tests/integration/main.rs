@@ -12,6 +12,7 @@ mod config_cli;
 mod cuts;
 mod differential;
 mod eviction;
+mod monitor;
 mod network_limits;
 mod notifications;
 mod persistence;
