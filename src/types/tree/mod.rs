@@ -188,17 +188,17 @@ impl<T: Weigh> Tree<T> {
         loop {
             match node {
                 Node::Inner(children) => {
-                    let is_before = |child: &Child<T>| decide(child.hint).unwrap_or_else(|| before(child.node.first().expect("an empty node")));
-                    let index = children[1..].partition_point(is_before);
+                    let first = |child: &Child<T>| before(child.node.first().expect("an empty node"));
+                    let index = node::bisect(&children[1..], |child| decide(child.hint), first);
                     cursor.position += children[..index].iter().map(|child| child.weight).sum::<u64>();
                     cursor.path[depth] = index as u16;
                     node = &children[index].node;
                 }
                 Node::Leaf(items) => {
-                    let index = items.partition_point(|item| decide(item.hint()).unwrap_or_else(|| before(item)));
+                    let index = node::bisect(items, |item| decide(item.hint()), &before);
                     cursor.position += node::weigh(&items[..index]);
                     cursor.path[depth] = index as u16;
-                    return cursor;
+                    return if index < items.len() { cursor } else { self.settled(cursor) };
                 }
             }
             depth += 1;
@@ -207,7 +207,14 @@ impl<T: Weigh> Tree<T> {
 
     /// The item behind `cursor`; None at the end.
     pub fn get(&self, cursor: &Cursor) -> Option<&T> {
-        self.iter_from(cursor).next()
+        let mut node = &**self.root.as_ref()?;
+        for step in cursor.path {
+            match node {
+                Node::Inner(children) => node = &children[usize::from(step)].node,
+                Node::Leaf(items) => return items.get(usize::from(step)),
+            }
+        }
+        None
     }
 
     pub fn iter(&self) -> Iter<'_, T> {
@@ -224,11 +231,12 @@ impl<T: Weigh> Tree<T> {
         IterBack(self.iter_from(cursor))
     }
 
-    /// As `cursor`, but never behind the last item of a leaf with another leaf following.
-    fn settled(&self, cursor: &Cursor) -> Cursor {
-        let mut iter = self.iter_from(cursor);
+    /// As `cursor`, but behind the last item of a leaf only where no other leaf follows: all that is handed out is so.
+    #[cold]
+    fn settled(&self, cursor: Cursor) -> Cursor {
+        let mut iter = self.iter_from(&cursor);
         iter.settle();
-        Cursor { position: cursor.position, path: iter.path() }
+        Cursor { path: iter.path(), ..cursor }
     }
 }
 
@@ -295,7 +303,6 @@ impl<T: Weigh + Clone> Tree<T> {
 
     /// Changes the item behind `cursor` in place, its weight as well (not to 0) but not its order. The place must not be the end.
     pub fn edit<R>(&mut self, cursor: &Cursor, change: impl FnOnce(&mut T) -> R) -> R {
-        let cursor = self.settled(cursor);
         let root = self.root.as_mut().expect("an edit of an empty tree");
         let (result, gained) = Node::edit(root, &cursor.path, change);
         self.weight = self.weight.wrapping_add(gained);
@@ -304,7 +311,6 @@ impl<T: Weigh + Clone> Tree<T> {
 
     /// Takes `count` items of one leaf out, or fewer where the leaf ends. Returns their weight.
     fn take(&mut self, cursor: &Cursor, count: usize, each: &mut impl FnMut(T)) -> u64 {
-        let cursor = self.settled(cursor);
         let Some(root) = &mut self.root else { return 0 };
         let (items, weight) = Node::take(root, &cursor.path, count, Edges::BOTH, &mut self.allocated, each);
         self.items -= items;

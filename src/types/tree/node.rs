@@ -266,6 +266,22 @@ pub(super) fn locate<E>(elements: &[E], mut rest: u64, weight: impl Fn(&E) -> u6
     unreachable!("a position beyond its node")
 }
 
+/// How many elements at the front are before a place: by `decide` where that knows, else by `before`.
+///
+/// By samples, then among the elements after the last sample before the place: loads that don't wait for each other, where a binary search would wait
+/// for one after another out of memory that is in no cache.
+pub(super) fn bisect<E>(elements: &[E], decide: impl Fn(&E) -> Option<bool>, before: impl Fn(&E) -> bool) -> usize {
+    const STRIDE: usize = 16;
+    let is_before = |element: &&E| decide(element) == Some(true);
+    let samples = elements.iter().skip(STRIDE - 1).step_by(STRIDE).filter(is_before).count();
+    let block = &elements[samples * STRIDE..];
+    let known = samples * STRIDE + block.iter().take(STRIDE).filter(is_before).count();
+    match elements.get(known).map(&decide) {
+        Some(None) => known + elements[known..].partition_point(|element| decide(element).unwrap_or_else(|| before(element))),
+        _ => known,
+    }
+}
+
 pub(super) fn weigh<T: Weigh>(items: &[T]) -> u64 {
     if T::UNIFORM { items.len() as u64 } else { items.iter().map(T::weight).sum() }
 }
