@@ -43,6 +43,8 @@ mod role_info;
 mod scan;
 mod server;
 mod set;
+mod set_operations;
+mod sets;
 mod slowlog;
 mod strings;
 #[cfg(test)]
@@ -89,6 +91,8 @@ pub(crate) fn families() -> Vec<&'static [Spec]> {
         scan::ROWS,
         server::ROWS,
         set::ROWS,
+        set_operations::ROWS,
+        sets::ROWS,
         slowlog::ROWS,
         strings::ROWS,
         transaction::ROWS,

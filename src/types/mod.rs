@@ -4,6 +4,7 @@ pub mod bitfield;
 pub mod bits;
 pub mod glob;
 pub mod hll;
+pub mod intset;
 pub mod limits;
 pub mod listpack;
 pub mod long_double;
