@@ -3,6 +3,7 @@
 pub mod bitfield;
 pub mod bits;
 pub mod glob;
+pub mod histogram;
 pub mod hll;
 pub mod intset;
 pub mod limits;
@@ -10,5 +11,6 @@ pub mod listpack;
 pub mod long_double;
 pub mod memory;
 pub mod number;
+pub mod sparkline;
 pub mod split;
 pub mod tree;
