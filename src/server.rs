@@ -147,6 +147,7 @@ fn begin_load(shell: &Rc<Shell>) {
     let mut options = LoadOptions::new(state.keyspace.databases(), state.keyspace.hash_seed());
     options.checksum = state.config.rdbchecksum;
     options.access = state.access_when_loading();
+    options.limits = state.config.limits;
     options.drop_expired_at = matches!(state.role, Role::Master).then_some(UnixMs(state.now_ms));
     let (sender, receiver) = oneshot::channel();
     let (env, log, clock) = (state.env.clone(), state.log.clone(), state.env.clock.clone());

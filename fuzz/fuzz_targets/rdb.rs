@@ -14,7 +14,7 @@ fuzz_target!(|bytes: &[u8]| {
     let verified = verify(bytes, &options, &mut |_| ControlFlow::Continue(()));
     match (loaded, verified) {
         (Ok(loaded), Ok(summary)) => assert_eq!((loaded.keys_loaded, loaded.bytes), (summary.keys, summary.bytes)),
-        (Err(error), Ok(_)) => assert!(matches!(error.cause, LoadCause::DuplicateKey)),
+        (Err(error), Ok(_)) => assert!(matches!(error.cause, LoadCause::DuplicateKey | LoadCause::DuplicateElement)),
         (Err(_), Err(_)) => {}
         (Ok(_), Err(error)) => panic!("loaded, and not verified: {error}"),
     }

@@ -303,6 +303,7 @@ impl Attempt {
         let mut options = LoadOptions::new(state.keyspace.databases(), state.keyspace.hash_seed());
         options.checksum = state.config.rdbchecksum;
         options.access = state.access_when_loading();
+        options.limits = state.config.limits;
         link_of(&mut state)?.sync_total_bytes = size;
         let (sender, receiver) = oneshot::channel();
         let job = move |input: Box<dyn std::io::Read + Send>| {

@@ -185,6 +185,7 @@ fn reload(ctx: &mut Ctx<'_>) -> CmdResult {
     let mut options = LoadOptions::new(node.keyspace.databases(), node.keyspace.hash_seed());
     options.checksum = node.config.rdbchecksum;
     options.access = node.access_when_loading();
+    options.limits = node.config.limits;
     options.drop_expired_at = matches!(node.role, crate::replication::Role::Master).then_some(UnixMs(node.now_ms));
     match load_file(&*node.env.disk, &path, &options, &mut |_| ControlFlow::Continue(())) {
         Ok(Some(loaded)) => node.keyspace.replace(loaded.keyspace),

@@ -32,8 +32,6 @@ mod introspect;
 mod key_range;
 mod key_specs;
 mod keys;
-mod latency;
-mod latency_report;
 mod lcs;
 mod monitor;
 mod notify;
@@ -45,8 +43,6 @@ mod role_info;
 mod scan;
 mod server;
 mod set;
-mod set_operations;
-mod sets;
 mod slowlog;
 mod strings;
 #[cfg(test)]
@@ -62,7 +58,6 @@ pub use error::{CmdResult, CommandError};
 pub use evict::{Eviction, Room};
 pub use execute::{Executed, execute, full_name};
 pub use expire_cycle::{CycleKind, ExpireCycle, active_expire_cycle, slow_budget_ns_per_second};
-pub use latency::Latency;
 pub use pubsub::{PubSub, Space};
 pub use slowlog::Slowlog;
 pub use spec::{Acl, Begin, Find, Flags, Handler, KeySpec, Propagate, Spec};
@@ -86,7 +81,6 @@ pub(crate) fn families() -> Vec<&'static [Spec]> {
         info::ROWS,
         introspect::ROWS,
         keys::ROWS,
-        latency::ROWS,
         lcs::ROWS,
         monitor::ROWS,
         object::ROWS,
@@ -95,8 +89,6 @@ pub(crate) fn families() -> Vec<&'static [Spec]> {
         scan::ROWS,
         server::ROWS,
         set::ROWS,
-        set_operations::ROWS,
-        sets::ROWS,
         slowlog::ROWS,
         strings::ROWS,
         transaction::ROWS,

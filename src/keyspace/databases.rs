@@ -113,6 +113,12 @@ impl Keyspace {
             db.set_limits(limits);
         }
     }
+    pub(super) fn limits(&self) -> Limits {
+        self.limits
+    }
+    pub(super) fn hasher(&self) -> &KeyHasher {
+        &self.hasher
+    }
     /// What an access writes into an entry; 0 under LFU, where `Lfu` computes it.
     #[inline]
     pub fn access_clock(&self) -> u32 {

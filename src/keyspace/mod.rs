@@ -1,6 +1,7 @@
 //! The databases: table, entries, expiry, snapshots' capture, watched keys. Knows no clients, no wire, no clock but what it is told.
 
 mod big;
+mod building;
 mod databases;
 mod db;
 pub mod digest;
@@ -16,11 +17,12 @@ mod table;
 mod watch;
 
 pub use big::Big;
+pub use building::Building;
 pub use databases::{Keyspace, lru_clock};
 pub use db::{Db, Edited, SetExpire};
 pub use entry::{Entry, Form, Key, Kind, OwnedEntry, StrRef, ValueRef};
 pub use members::Members;
-pub use set::{NewSet, SetEdit, SetRef};
+pub use set::{SetEdit, SetRef};
 pub use snapshot::{Chunk, CollectionId, Record, RecordValue, SnapshotId, SnapshotStep};
 pub use watch::Watches;
 

@@ -2,6 +2,9 @@
 
 use std::io;
 
+use super::compact::CompactError;
+use crate::types::listpack::PackError;
+
 /// A refused snapshot. Nothing of it has been kept.
 #[derive(Debug, thiserror::Error)]
 #[error("{cause} (at byte {offset})")]
@@ -26,14 +29,24 @@ pub enum LoadCause {
     UnsupportedType { name: String },
     #[error("corrupt RDB: {0}")]
     Corrupt(&'static str),
+    #[error("corrupt RDB: {0}")]
+    Compact(#[from] CompactError),
     #[error("the RDB uses database {found}, and there are only {databases} here")]
     DatabaseOutOfRange { found: u64, databases: u32 },
     #[error("the RDB has a key twice")]
     DuplicateKey,
+    #[error("the RDB has an element of a collection twice")]
+    DuplicateElement,
     #[error("loading was stopped")]
     Stopped,
     #[error("can't read the RDB: {0}")]
     Io(#[from] io::Error),
+}
+
+impl From<PackError> for LoadCause {
+    fn from(error: PackError) -> Self {
+        LoadCause::Compact(error.into())
+    }
 }
 
 impl LoadCause {

@@ -3,10 +3,13 @@
 use std::io::Read;
 use std::ops::ControlFlow;
 
+use super::build::Builder;
 use super::error::{LoadCause, LoadError};
 use super::reader::{Item, Reader, Value};
+use super::value::{Nowhere, Part, Sink};
 use super::{Access, Aux, LRU_BITS, STRING_BYTES_MAX};
-use crate::keyspace::{DbIndex, Keyspace, OwnedEntry, StrRef, UnixMs};
+use crate::keyspace::{DbIndex, Keyspace, Kind, OwnedEntry, StrRef, UnixMs};
+use crate::types::limits::Limits;
 use crate::types::number;
 
 const PROGRESS_BYTES: u64 = 2 * 1024 * 1024;
@@ -27,12 +30,20 @@ pub struct LoadOptions {
     pub checksum: bool,
     pub string_bytes_max: u64,
     pub access: Access,
+    pub limits: Limits,
 }
 
 impl LoadOptions {
     pub fn new(databases: u32, hash_seed: u64) -> Self {
-        let (drop_expired_at, checksum, access) = (None, true, Access::Ignored);
-        LoadOptions { databases, hash_seed, drop_expired_at, checksum, string_bytes_max: STRING_BYTES_MAX, access }
+        LoadOptions {
+            databases,
+            hash_seed,
+            drop_expired_at: None,
+            checksum: true,
+            string_bytes_max: STRING_BYTES_MAX,
+            access: Access::Ignored,
+            limits: Limits::default(),
+        }
     }
 }
 
@@ -69,9 +80,11 @@ pub struct Loaded {
 
 /// Loads a snapshot. `progress` is told about every 2 MB or 10,000 keys, and may stop the load.
 pub fn load(input: impl Read, options: &LoadOptions, progress: &mut dyn FnMut(Progress) -> ControlFlow<()>) -> Result<Loaded, LoadError> {
-    let mut loader =
-        Loader { keyspace: Keyspace::new(options.databases, options.hash_seed), options, batch: Vec::with_capacity(BATCH), keys_expired: 0 };
-    let summary = read_all(input, options, progress, &mut |key| loader.key(key))?;
+    let mut keyspace = Keyspace::new(options.databases, options.hash_seed);
+    keyspace.set_limits(options.limits);
+    let builder = Builder::new(&keyspace);
+    let mut loader = Loader { keyspace, options, builder, batch: Vec::with_capacity(BATCH), keys_expired: 0 };
+    let summary = read_all(input, options, progress, &mut loader)?;
     loader.put_in_batch()?;
     let Loader { keyspace, keys_expired, .. } = loader;
     let Summary { version, aux, keys, bytes, read_ahead, .. } = summary;
@@ -80,7 +93,7 @@ pub fn load(input: impl Read, options: &LoadOptions, progress: &mut dyn FnMut(Pr
 
 /// Reads a snapshot to its end and checks everything but duplicate keys, which only a table could tell.
 pub fn verify(input: impl Read, options: &LoadOptions, progress: &mut dyn FnMut(Progress) -> ControlFlow<()>) -> Result<Summary, LoadError> {
-    read_all(input, options, progress, &mut |_| Ok(()))
+    read_all(input, options, progress, &mut Nowhere)
 }
 
 /// A key of the input.
@@ -94,11 +107,22 @@ struct Incoming<'a> {
     offset: u64,
 }
 
+/// Takes what a snapshot contains: first a collection's parts, then its key.
+trait Target: Sink {
+    fn key(&mut self, key: Incoming<'_>) -> Result<(), LoadError>;
+}
+
+impl Target for Nowhere {
+    fn key(&mut self, _: Incoming<'_>) -> Result<(), LoadError> {
+        Ok(())
+    }
+}
+
 fn read_all(
     input: impl Read,
     options: &LoadOptions,
     progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-    sink: &mut dyn FnMut(Incoming<'_>) -> Result<(), LoadError>,
+    target: &mut impl Target,
 ) -> Result<Summary, LoadError> {
     let mut reader = Reader::new(input)?;
     reader.limit_strings(options.string_bytes_max);
@@ -110,12 +134,16 @@ fn read_all(
     let mut told = Progress::default();
     loop {
         let offset = reader.offset();
-        match reader.next_item()? {
+        match reader.next_item(target)? {
             Item::Aux { name, value } => summary.aux.set(name, value),
             Item::Key { db, key, expire, idle, freq, value } => {
+                // An empty collection is no key. Redis writes none, and drops those of files that have one.
+                if matches!(value, Value::Collection { kind, elements: 0 } if kind != Kind::Stream) {
+                    continue;
+                }
                 summary.keys += 1;
                 summary.expires += u64::from(expire.is_some());
-                sink(Incoming { db, key, expire, idle, freq, value, offset })?;
+                target.key(Incoming { db, key, expire, idle, freq, value, offset })?;
             }
             Item::End => break,
         }
@@ -158,11 +186,21 @@ struct Pending {
 struct Loader<'o> {
     keyspace: Keyspace,
     options: &'o LoadOptions,
+    builder: Builder,
     batch: Vec<Pending>,
     keys_expired: u64,
 }
 
-impl Loader<'_> {
+impl Sink for Loader<'_> {
+    fn begin(&mut self, kind: Kind) {
+        self.builder.begin(kind);
+    }
+    fn part(&mut self, part: Part<'_>) -> Result<(), LoadCause> {
+        self.builder.part(part)
+    }
+}
+
+impl Target for Loader<'_> {
     fn key(&mut self, incoming: Incoming<'_>) -> Result<(), LoadError> {
         let Incoming { db, key, expire, idle, freq, value, offset } = incoming;
         if let (Some(now), Some(at)) = (self.options.drop_expired_at, expire)
@@ -171,20 +209,22 @@ impl Loader<'_> {
             self.keys_expired += 1;
             return Ok(());
         }
-        let value = match value {
-            Value::Int(number) => StrRef::Int(number),
-            Value::Bytes(bytes) => number::parse_i64(bytes).map_or(StrRef::Bytes(bytes), StrRef::Int),
-        };
         let hash = self.keyspace.hash(key);
         self.keyspace.db(db).prefetch_bucket(hash);
-        let entry = OwnedEntry::new_string(key, value, expire);
+        let entry = match value {
+            Value::Int(number) => OwnedEntry::new_string(key, StrRef::Int(number), expire),
+            Value::Bytes(bytes) => OwnedEntry::new_string(key, number::parse_i64(bytes).map_or(StrRef::Bytes(bytes), StrRef::Int), expire),
+            Value::Collection { .. } => self.builder.finish(key, expire).map_err(|cause| cause.at(offset))?,
+        };
         if let Some(bits) = access_bits(self.options.access, idle, freq) {
             entry.entry().set_lru(bits);
         }
         self.batch.push(Pending { db, hash, entry, offset });
         if self.batch.len() == BATCH { self.put_in_batch() } else { Ok(()) }
     }
+}
 
+impl Loader<'_> {
     fn put_in_batch(&mut self) -> Result<(), LoadError> {
         for Pending { db, hash, entry, offset } in self.batch.drain(..) {
             if self.keyspace.db_mut(db).insert(hash, entry) {
@@ -208,7 +248,7 @@ fn access_bits(access: Access, idle: Option<u64>, freq: Option<u8>) -> Option<u3
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{Assembly, Writer, WriterOptions};
+    use super::super::{Writer, WriterOptions};
     use super::*;
     use crate::keyspace::{Key, Kind, Record, RecordValue, SetExpire, digest};
 
@@ -243,13 +283,12 @@ mod tests {
     fn write_all(keyspace: &mut Keyspace, options: WriterOptions) -> Vec<u8> {
         let mut writer = Writer::new(Vec::new(), options);
         writer.header(&Aux::default()).unwrap();
-        let mut assembly = Assembly::new(writer, Box::new(|| unreachable!("little is kept aside")));
         let snapshot = keyspace.begin_snapshot();
         loop {
             let step = keyspace.snapshot_step(snapshot, 1000, &mut || false);
-            step.chunks.iter().for_each(|chunk| assembly.push(chunk).unwrap());
+            step.chunks.iter().for_each(|chunk| writer.chunk(chunk).unwrap());
             if step.done {
-                return assembly.finish().unwrap().0;
+                return writer.finish().unwrap().0;
             }
         }
     }

@@ -4,26 +4,33 @@
 //! Invariants: a length read from the input never sizes an allocation by itself; an error carries the offset of the byte at which the item
 //! that is wrong starts; the writer emits only what its version knows.
 
-mod assembly;
+mod build;
 mod checksum;
+mod collections;
+mod compact;
 mod error;
 mod load;
 pub mod lzf;
 mod reader;
 mod source;
+mod stream;
 mod types;
+mod value;
 mod writer;
 
+#[cfg(test)]
+mod collections_tests;
 #[cfg(test)]
 mod tests;
 
 use std::ops::RangeInclusive;
 
-pub use assembly::{Assembly, MakeOverflow, Overflow};
+pub use compact::CompactError;
 pub use error::{LoadCause, LoadError};
 pub use load::{LoadOptions, Loaded, Progress, Summary, load, verify};
 pub use reader::{Item, Reader, Value};
 pub use types::Family;
+pub use value::{EntriesRead, Id, Part, Sink, StreamHistory, StreamInfo};
 pub use writer::{Writer, WriterOptions};
 
 /// The versions of the REDIS family that the reader takes: all that end in a checksum, up to Redis 8.4's.

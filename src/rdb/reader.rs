@@ -8,17 +8,23 @@ use std::io::Read;
 use super::error::{LoadCause, LoadError};
 use super::source::{BUFFER_BYTES, Source};
 use super::types::{self, Family};
+use super::value::Sink;
 use super::{STRING_BYTES_MAX, VALKEY_VERSIONS, VERSIONS, encoding, lzf, opcode};
-use crate::keyspace::{DbIndex, UnixMs};
+use crate::keyspace::{DbIndex, Kind, UnixMs};
 
 /// A string up to this long stays in the buffer.
 const IN_PLACE_MAX: u64 = (BUFFER_BYTES / 2) as u64;
 
-/// A string value as it stands in the input.
+/// A key's value: a string as it stands in the input, or a collection whose parts the sink has been given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value<'a> {
     Int(i64),
     Bytes(&'a [u8]),
+    /// `elements` is 0 only for a stream, or if the file has what no server keeps.
+    Collection {
+        kind: Kind,
+        elements: u64,
+    },
 }
 
 /// What comes next in a snapshot.
@@ -47,8 +53,14 @@ enum At {
     Scratch,
 }
 
+/// A value that has just been read.
+enum Body {
+    String(At),
+    Collection { kind: Kind, elements: u64 },
+}
+
 pub struct Reader<R> {
-    source: Source<R>,
+    pub(super) source: Source<R>,
     family: Family,
     version: u32,
     check: bool,
@@ -58,6 +70,9 @@ pub struct Reader<R> {
     key: Vec<u8>,
     packed: Vec<u8>,
     scratch: Vec<u8>,
+    /// Texts that outlast the reading of what is behind them.
+    pub(super) held: Vec<u8>,
+    pub(super) held_second: Vec<u8>,
 }
 
 impl<R: Read> Reader<R> {
@@ -78,9 +93,20 @@ impl<R: Read> Reader<R> {
             let (min, max) = known.into_inner();
             return Err(LoadCause::Version { found: version, min, max }.at(0));
         }
-        let (key, packed, scratch) = (Vec::new(), Vec::new(), Vec::new());
-        let (string_max, databases) = (STRING_BYTES_MAX, u32::MAX);
-        Ok(Reader { source, family, version, check: true, string_max, databases, db: DbIndex(0), key, packed, scratch })
+        Ok(Reader {
+            source,
+            family,
+            version,
+            check: true,
+            string_max: STRING_BYTES_MAX,
+            databases: u32::MAX,
+            db: DbIndex(0),
+            key: Vec::new(),
+            packed: Vec::new(),
+            scratch: Vec::new(),
+            held: Vec::new(),
+            held_second: Vec::new(),
+        })
     }
 
     /// Does not compare the checksum (`rdbchecksum no`).
@@ -119,11 +145,12 @@ impl<R: Read> Reader<R> {
     /// Bytes allocated beside the buffer.
     #[cfg(test)]
     pub fn allocated(&self) -> usize {
-        self.key.capacity() + self.packed.capacity() + self.scratch.capacity()
+        let own = [&self.key, &self.packed, &self.scratch, &self.held, &self.held_second];
+        own.into_iter().map(Vec::capacity).sum()
     }
 
-    /// The next item. After `End` there is none: do not ask.
-    pub fn next_item(&mut self) -> Result<Item<'_>, LoadError> {
+    /// The next item; a collection's parts go to `sink` first. After `End` there is none: do not ask.
+    pub fn next_item(&mut self, sink: &mut dyn Sink) -> Result<Item<'_>, LoadError> {
         let (mut expire, mut idle, mut freq) = (None, None, None);
         loop {
             let opcode_at = self.source.offset();
@@ -137,20 +164,40 @@ impl<R: Read> Reader<R> {
                 opcode::IDLE => idle = Some(self.plain_length()?),
                 opcode::FREQ => freq = Some(self.source.byte()?),
                 opcode::EOF => return self.end(),
-                types::STRING => {
+                number if types::is_held(self.family, number) => {
                     let at = self.string(STRING_BYTES_MAX)?;
-                    self.keep_as_key(at);
-                    let at = self.string(self.string_max)?;
-                    let value = match at {
-                        At::Int(number) => Value::Int(number),
-                        At::Buffered(len) => Value::Bytes(self.source.before(len)),
-                        At::Scratch => Value::Bytes(&self.scratch),
+                    self.keep(at, |reader| &mut reader.key);
+                    let body = self.body(number, sink)?;
+                    let value = match body {
+                        Body::String(At::Int(number)) => Value::Int(number),
+                        Body::String(At::Buffered(len)) => Value::Bytes(self.source.before(len)),
+                        Body::String(At::Scratch) => Value::Bytes(&self.scratch),
+                        Body::Collection { kind, elements } => Value::Collection { kind, elements },
                     };
                     return Ok(Item::Key { db: self.db, key: &self.key, expire, idle, freq, value });
+                }
+                types::MODULE_EARLY | types::MODULE => {
+                    let at = self.string(STRING_BYTES_MAX)?;
+                    self.keep(at, |reader| &mut reader.key);
+                    let module = types::module_name(self.plain_length()?);
+                    let name = format!("key {} of a module's type {module}", self.key.escape_ascii());
+                    return Err(LoadCause::UnsupportedType { name }.at(opcode_at));
                 }
                 other => return Err(self.refused(other).at(opcode_at)),
             }
         }
+    }
+
+    /// The value of a key, of a type that can be held.
+    fn body(&mut self, number: u8, sink: &mut dyn Sink) -> Result<Body, LoadError> {
+        if number == types::STRING {
+            return Ok(Body::String(self.string(self.string_max)?));
+        }
+        let (kind, elements) = match types::layout(self.family, number) {
+            Some((kind, layout)) => (kind, self.collection(kind, layout, sink)?),
+            None => (Kind::Stream, self.stream(number, sink)?),
+        };
+        Ok(Body::Collection { kind, elements })
     }
 
     fn select(&mut self, at: u64) -> Result<DbIndex, LoadError> {
@@ -175,19 +222,10 @@ impl<R: Read> Reader<R> {
 
     fn aux(&mut self) -> Result<Item<'_>, LoadError> {
         let at = self.string(STRING_BYTES_MAX)?;
-        self.keep_as_key(at);
-        match self.string(STRING_BYTES_MAX)? {
-            At::Int(number) => {
-                self.scratch.clear();
-                self.scratch.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-            }
-            At::Buffered(len) => {
-                self.scratch.clear();
-                self.scratch.extend_from_slice(self.source.before(len));
-            }
-            At::Scratch => {}
-        }
-        Ok(Item::Aux { name: &self.key, value: &self.scratch })
+        self.keep(at, |reader| &mut reader.key);
+        let at = self.string(STRING_BYTES_MAX)?;
+        self.keep(at, |reader| &mut reader.held);
+        Ok(Item::Aux { name: &self.key, value: &self.held })
     }
 
     fn end(&mut self) -> Result<Item<'_>, LoadError> {
@@ -200,17 +238,53 @@ impl<R: Read> Reader<R> {
         Ok(Item::End)
     }
 
-    fn keep_as_key(&mut self, at: At) {
-        if let At::Scratch = at {
-            std::mem::swap(&mut self.key, &mut self.scratch);
-            return;
-        }
-        self.key.clear();
+    /// Moves or copies a string that has just been read to where it outlasts further reading.
+    fn keep(&mut self, at: At, place: fn(&mut Self) -> &mut Vec<u8>) {
+        let mut kept = std::mem::take(place(self));
         match at {
-            At::Int(number) => self.key.extend_from_slice(itoa::Buffer::new().format(number).as_bytes()),
-            At::Buffered(len) => self.key.extend_from_slice(self.source.before(len)),
-            At::Scratch => unreachable!("swapped above"),
+            At::Scratch => std::mem::swap(&mut kept, &mut self.scratch),
+            At::Int(number) => {
+                kept.clear();
+                kept.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+            }
+            At::Buffered(len) => {
+                kept.clear();
+                kept.extend_from_slice(self.source.before(len));
+            }
         }
+        *place(self) = kept;
+    }
+
+    /// The next string as text. It holds until more is read.
+    pub(super) fn text(&mut self) -> Result<&[u8], LoadError> {
+        let at = self.string(self.string_max)?;
+        Ok(self.shown(at))
+    }
+
+    fn shown(&mut self, at: At) -> &[u8] {
+        match at {
+            At::Buffered(len) => self.source.before(len),
+            At::Scratch => &self.scratch,
+            At::Int(number) => {
+                self.scratch.clear();
+                self.scratch.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+                &self.scratch
+            }
+        }
+    }
+
+    /// Reads a text into `held`.
+    pub(super) fn hold_text(&mut self) -> Result<(), LoadError> {
+        let at = self.string(self.string_max)?;
+        self.keep(at, |reader| &mut reader.held);
+        Ok(())
+    }
+
+    /// Reads a text into `held_second`.
+    pub(super) fn hold_second_text(&mut self) -> Result<(), LoadError> {
+        let at = self.string(self.string_max)?;
+        self.keep(at, |reader| &mut reader.held_second);
+        Ok(())
     }
 
     /// A length whose first byte is `first`, unless that byte announces an encoding.
@@ -228,7 +302,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// A length where no encoding may stand.
-    fn plain_length(&mut self) -> Result<u64, LoadError> {
+    pub(super) fn plain_length(&mut self) -> Result<u64, LoadError> {
         let at = self.source.offset();
         let first = self.source.byte()?;
         self.length_from(first)?.ok_or_else(|| LoadCause::Corrupt("an encoding in the place of a length").at(at))

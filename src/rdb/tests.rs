@@ -3,11 +3,12 @@
 use std::io::{ErrorKind, Read};
 
 use super::reader::{Item, Reader, Value};
+use super::value::{Id, Nowhere, Part, Sink, StreamHistory, StreamInfo};
 use super::{Access, Aux, LoadCause, LoadError, Writer, WriterOptions, checksum};
 use crate::keyspace::{DbIndex, Kind, Record, RecordValue, UnixMs};
 
 /// A snapshot with a right checksum.
-fn file(version: &str, body: &[u8]) -> Vec<u8> {
+pub(super) fn file(version: &str, body: &[u8]) -> Vec<u8> {
     let mut bytes = [version.as_bytes(), body, &[0xFF]].concat();
     let mut checksum = checksum::start();
     checksum.update(&bytes);
@@ -15,7 +16,7 @@ fn file(version: &str, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn keys(bytes: &[u8]) -> Result<Vec<String>, LoadError> {
+pub(super) fn keys(bytes: &[u8]) -> Result<Vec<String>, LoadError> {
     keys_of(bytes)
 }
 
@@ -23,12 +24,14 @@ fn keys_of(input: impl Read) -> Result<Vec<String>, LoadError> {
     let mut reader = Reader::new(input)?;
     let mut found = Vec::new();
     loop {
-        match reader.next_item()? {
+        let mut parts = Recorder::default();
+        match reader.next_item(&mut parts)? {
             Item::Aux { name, value } => found.push(format!("{}: {}", name.escape_ascii(), value.escape_ascii())),
             Item::Key { db: DbIndex(db), key, expire, idle, freq, value } => {
                 let value = match value {
                     Value::Int(number) => number.to_string(),
                     Value::Bytes(bytes) => format!("{:?}", bytes.escape_ascii().to_string()),
+                    Value::Collection { elements, .. } => format!("{elements} {}", parts.0.join("; ")),
                 };
                 let expire = expire.map_or(String::new(), |UnixMs(at)| format!(" at {at}"));
                 let idle = idle.map_or(String::new(), |idle| format!(" idle {idle}"));
@@ -40,7 +43,41 @@ fn keys_of(input: impl Read) -> Result<Vec<String>, LoadError> {
     }
 }
 
-fn refusal(bytes: &[u8]) -> (u64, String) {
+/// Parts as text.
+#[derive(Default)]
+struct Recorder(Vec<String>);
+
+impl Sink for Recorder {
+    fn begin(&mut self, kind: Kind) {
+        self.0 = vec![format!("{kind:?}")];
+    }
+    fn part(&mut self, part: Part<'_>) -> Result<(), LoadCause> {
+        let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
+        let id = |(ms, seq): Id| format!("{ms}-{seq}");
+        self.0.push(match part {
+            Part::Element(element) => text(element),
+            Part::Member { member, score } => format!("{} {score:?}", text(member)),
+            Part::Field { field, value, expire } => {
+                format!("{}: {}{}", text(field), text(value), expire.map_or(String::new(), |at| format!(" at {}", at.0)))
+            }
+            Part::Entry { id: at, fields } => {
+                format!("{} {}", id(at), fields.iter().map(|elem| text(&elem.to_vec())).collect::<Vec<_>>().join(" "))
+            }
+            Part::Stream(StreamInfo { len, last_id, history }) => {
+                let history = history.map(|StreamHistory { max_deleted_id, entries_added }| format!(" {} {entries_added}", id(max_deleted_id)));
+                format!("{len} {}{}", id(last_id), history.unwrap_or_default())
+            }
+            Part::Group { name, last_id, entries_read } => format!("group {} {} {entries_read:?}", text(name), id(last_id)),
+            Part::Consumer { name, seen, active } => {
+                format!("consumer {} {}{}", text(name), seen.0, active.map_or(String::new(), |at| format!(" active {}", at.0)))
+            }
+            Part::Pending { id: at, delivered, count } => format!("pending {} {} x{count}", id(at), delivered.0),
+        });
+        Ok(())
+    }
+}
+
+pub(super) fn refusal(bytes: &[u8]) -> (u64, String) {
     let error = keys(bytes).unwrap_err();
     (error.offset, error.cause.to_string())
 }
@@ -80,9 +117,10 @@ fn magics_and_versions() {
 #[test]
 fn what_cannot_be_held_is_named() {
     let named = |version, body| refusal(&file(version, body));
-    assert_eq!(named("REDIS0010", b"\x10\x01h\x00"), (9, "can't load key of type hash (RDB type 16, hash listpack): not built yet".to_owned()));
-    assert_eq!(named("REDIS0012", b"\x00\x01a\x01b\x18\x01h\x00").0, 14);
-    assert_eq!(named("VALKEY080", b"\x16\x01h").1, "can't load key of type hash (RDB type 22, hash 2, with field TTLs): not built yet");
+    let module = "can't load key k of a module's type hellotype: not built yet";
+    assert_eq!(named("REDIS0009", b"\x00\x01a\x01b\x07\x01k\x81\x85\xe9\x65\xa2\xdc\xa9\x78\x00"), (14, module.to_owned()));
+    assert_eq!(named("REDIS0009", b"\x06\x01k\x81\x85\xe9\x65\xa2\xdc\xa9\x78\x00").1, module);
+    assert_eq!(named("VALKEY080", b"\x17\x01h").1, "can't load key of type a type of Valkey 9.2 (RDB type 23, number 23): not built yet");
     assert_eq!(named("REDIS0010", b"\xF5\x01f").1, "can't load a library of functions (opcode 245): not built yet");
     assert_eq!(named("REDIS0009", b"\xF7\x01f").1, "can't load data of a module (opcode 247): not built yet");
     assert_eq!(named("VALKEY080", b"\xF3").1, "can't load slots being imported (opcode 243): not built yet");
@@ -98,7 +136,7 @@ fn checksums() {
     assert!(matches!(keys(&bytes), Err(LoadError { offset: 15, cause: LoadCause::Checksum { .. } })));
     let mut reader = Reader::new(bytes.as_slice()).unwrap();
     reader.ignore_checksum();
-    while reader.next_item().unwrap() != Item::End {}
+    while reader.next_item(&mut Nowhere).unwrap() != Item::End {}
     assert_eq!(reader.offset(), end as u64);
     bytes[end - 8..].fill(0);
     assert_eq!(keys(&bytes).unwrap(), ["0 a = \"c\""]);
@@ -109,7 +147,7 @@ fn lengths_that_lie_allocate_nothing() {
     for lie in [b"\x00\x81\x00\x00\x00\x00\x1F\xFF\xFF\xFF".as_slice(), b"\x00\x01k\x80\x1F\xFF\xFF\xFF"] {
         let bytes = [b"REDIS0009", lie, &[b'x'; 100]].concat();
         let mut reader = Reader::new(bytes.as_slice()).unwrap();
-        let error = reader.next_item().unwrap_err();
+        let error = reader.next_item(&mut Nowhere).unwrap_err();
         assert!(matches!(error.cause, LoadCause::Eof));
         assert_eq!(error.offset, bytes.len() as u64);
         assert!(reader.allocated() < 1000, "{}", reader.allocated());
@@ -258,6 +296,6 @@ fn input_in_small_pieces_and_no_wait_behind_the_end() {
     }
     let surplus = [bytes.as_slice(), b"surplus"].concat();
     let mut reader = Reader::new(surplus.as_slice()).unwrap();
-    while reader.next_item().unwrap() != Item::End {}
+    while reader.next_item(&mut Nowhere).unwrap() != Item::End {}
     assert_eq!((reader.offset(), reader.unread()), (len, &b"surplus"[..]));
 }

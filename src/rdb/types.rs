@@ -1,4 +1,8 @@
-//! Families of the format and the names of object types. A number above 21 means different things in the two families, so both are asked.
+//! Families of the format, the names of object types, and how these are laid out. A number above 21 means different things in the two families,
+//! so both are asked.
+
+use super::compact::Form;
+use crate::keyspace::Kind;
 
 /// Who defines the format, as told by the magic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -8,7 +12,76 @@ pub enum Family {
 }
 
 pub(super) const STRING: u8 = 0;
+pub(super) const LIST: u8 = 1;
 pub(super) const SET: u8 = 2;
+pub(super) const ZSET: u8 = 3;
+pub(super) const HASH: u8 = 4;
+pub(super) const ZSET_2: u8 = 5;
+pub(super) const MODULE_EARLY: u8 = 6;
+pub(super) const MODULE: u8 = 7;
+pub(super) const STREAM_LISTPACKS: u8 = 15;
+pub(super) const STREAM_LISTPACKS_2: u8 = 19;
+pub(super) const STREAM_LISTPACKS_3: u8 = 21;
+
+/// How a collection's elements stand in the input.
+#[derive(Clone, Copy)]
+pub(super) enum Layout {
+    /// A count, and as many strings.
+    Strings,
+    /// One string.
+    Compact(Form),
+    /// A count, and as many strings, each a ziplist.
+    Nodes,
+    /// A count, and as many strings, each with a mark in front: an element, or a listpack.
+    MarkedNodes,
+    /// A count, and as many members, each with its score behind it.
+    TextScores,
+    BinaryScores,
+    /// A count, and as many pairs of field and value.
+    Pairs,
+    /// Pairs, each with the milliseconds of its expiry in front: from the least one of all, plus 1, or (before the release) as such. 0 for none.
+    ExpiresInFront {
+        from_least: bool,
+    },
+    /// Pairs, with an expiry of 8 bytes behind each; -1 for none.
+    ExpiresBehind,
+    /// One string, a listpack of field, value and expiry in turn; in front the least of these, but not before the release.
+    CompactExpires {
+        least_in_front: bool,
+    },
+}
+
+/// The collection behind a number, but for streams.
+pub(super) fn layout(family: Family, number: u8) -> Option<(Kind, Layout)> {
+    Some(match (family, number) {
+        (_, LIST) => (Kind::List, Layout::Strings),
+        (_, SET) => (Kind::Set, Layout::Strings),
+        (_, ZSET) => (Kind::ZSet, Layout::TextScores),
+        (_, HASH) => (Kind::Hash, Layout::Pairs),
+        (_, ZSET_2) => (Kind::ZSet, Layout::BinaryScores),
+        (_, 9) => (Kind::Hash, Layout::Compact(Form::Zipmap)),
+        (_, 10) => (Kind::List, Layout::Compact(Form::Ziplist)),
+        (_, 11) => (Kind::Set, Layout::Compact(Form::Intset)),
+        (_, 12) => (Kind::ZSet, Layout::Compact(Form::Ziplist)),
+        (_, 13) => (Kind::Hash, Layout::Compact(Form::Ziplist)),
+        (_, 14) => (Kind::List, Layout::Nodes),
+        (_, 16) => (Kind::Hash, Layout::Compact(Form::Listpack)),
+        (_, 17) => (Kind::ZSet, Layout::Compact(Form::Listpack)),
+        (_, 18) => (Kind::List, Layout::MarkedNodes),
+        (_, 20) => (Kind::Set, Layout::Compact(Form::Listpack)),
+        (Family::Redis, 22) => (Kind::Hash, Layout::ExpiresInFront { from_least: false }),
+        (Family::Redis, 23) => (Kind::Hash, Layout::CompactExpires { least_in_front: false }),
+        (Family::Redis, 24) => (Kind::Hash, Layout::ExpiresInFront { from_least: true }),
+        (Family::Redis, 25) => (Kind::Hash, Layout::CompactExpires { least_in_front: true }),
+        (Family::Valkey, 22) => (Kind::Hash, Layout::ExpiresBehind),
+        _ => return None,
+    })
+}
+
+/// Whether the number is that of a type that a key can have here.
+pub(super) fn is_held(family: Family, number: u8) -> bool {
+    matches!(number, STRING | STREAM_LISTPACKS | STREAM_LISTPACKS_2 | STREAM_LISTPACKS_3) || layout(family, number).is_some()
+}
 
 /// The object type behind a number: what TYPE says, and the encoding's own name.
 pub(super) fn object_type(family: Family, number: u8) -> Option<(&'static str, &'static str)> {
@@ -42,6 +115,12 @@ pub(super) fn object_type(family: Family, number: u8) -> Option<(&'static str, &
         (Family::Valkey, 23) => ("a type of Valkey 9.2", "number 23"),
         _ => return None,
     })
+}
+
+/// The nine characters that are a module type's name; ten more bits are its version.
+pub(super) fn module_name(id: u64) -> String {
+    const CHARACTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    (0..9).map(|at| char::from(CHARACTERS[(id >> (58 - 6 * at)) as usize & 0x3F])).collect()
 }
 
 /// How a type that can't be held is named to the user.

@@ -1,0 +1,44 @@
+//! Collections that are put together apart from any database: by loading a snapshot, and by RESTORE.
+
+use super::big::Value;
+use super::entry::OwnedEntry;
+use super::hasher::KeyHasher;
+use super::set::SetEdit;
+use super::{Keyspace, Kind, UnixMs};
+use crate::types::limits::Limits;
+
+/// One collection after another.
+pub struct Building {
+    kind: Kind,
+    value: Value,
+    limits: Limits,
+    hasher: KeyHasher,
+}
+
+impl Keyspace {
+    /// Builds collections for this keyspace, or one with the same seed.
+    pub fn building(&self) -> Building {
+        Building { kind: Kind::String, value: Value::new(Vec::new()), limits: self.limits(), hasher: self.hasher().clone() }
+    }
+}
+
+impl Building {
+    /// An empty collection, in the place of what there was.
+    pub fn begin(&mut self, kind: Kind) {
+        let old = std::mem::replace(&mut self.value, Value::new(Vec::new()));
+        (self.kind, self.value) = (kind, Value::new(old.into_scratch()));
+    }
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+    pub fn set(&mut self) -> SetEdit<'_> {
+        assert!(self.kind == Kind::Set);
+        SetEdit::new(&mut self.value, &self.limits, &self.hasher)
+    }
+    /// An entry with the collection that has been built, which is gone here; `None` if that is empty, unless it is a stream.
+    pub fn finish(&mut self, key: &[u8], expire: Option<UnixMs>) -> Option<OwnedEntry> {
+        let entry = OwnedEntry::from_value(key, self.kind, &mut self.value, expire);
+        self.begin(Kind::String);
+        entry
+    }
+}
