@@ -29,9 +29,15 @@ impl CommandError {
     }
     /// `ERR unknown subcommand 'x'. Try PARENT HELP.`
     pub fn unknown_subcommand(given: &[u8], parent: &str) -> Self {
-        let given = String::from_utf8_lossy(&given[..given.len().min(128)]).into_owned();
+        let given = cited(given, 128);
         CommandError(format!("ERR unknown subcommand '{given}'. Try {} HELP.", parent.to_ascii_uppercase()).into())
     }
+}
+
+/// What a client has sent, as errors show it by `%.*s`: up to a zero byte, and not all of what is long. Bytes that are no UTF-8 are U+FFFD.
+pub(super) fn cited(given: &[u8], max: usize) -> String {
+    let shown = given.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(&shown[..shown.len().min(max)]).into_owned()
 }
 
 impl From<String> for CommandError {

@@ -1,6 +1,7 @@
 //! One request from its arguments to its reply and effects: the checks before a command, the call, what goes into the stream after it.
 
 use super::context::Ctx;
+use super::error::cited;
 use super::{Client, ClientFlags, CmdResult, CommandError, Flags, NodeState, Propagate, ReplyMode, Room, Slot, Spec};
 use crate::replication::Role;
 use crate::resp::{Args, Proto, Reply, encode_command};
@@ -117,16 +118,26 @@ pub fn full_name(parent: &Spec, spec: &Spec) -> String {
     if std::ptr::eq(parent, spec) { spec.name.to_owned() } else { format!("{}|{}", parent.name, spec.name) }
 }
 
+/// The commands of Redis 8's module of vector sets.
+const VECTOR_SETS: [&[u8]; 12] =
+    [b"vadd", b"vcard", b"vdim", b"vemb", b"vgetattr", b"vinfo", b"vismember", b"vlinks", b"vrandmember", b"vrem", b"vsetattr", b"vsim"];
+
 fn unknown(args: Args<'_>) -> CommandError {
-    let cut = |arg: &[u8], max: usize| String::from_utf8_lossy(&arg[..arg.len().min(max)]).into_owned();
+    let name = args.at(0).to_ascii_lowercase();
+    if VECTOR_SETS.contains(&name.as_slice()) {
+        return "ERR vector sets are out of scope of this server".into();
+    }
+    if name == b"module" {
+        return "ERR modules are out of scope of this server, which cannot load what is compiled for another".into();
+    }
     let mut beginning = String::new();
     for arg in args.iter().skip(1) {
         if beginning.len() >= 128 {
             break;
         }
-        beginning.push_str(&format!("'{}' ", cut(arg, 128 - beginning.len())));
+        beginning.push_str(&format!("'{}' ", cited(arg, 128 - beginning.len())));
     }
-    CommandError(format!("ERR unknown command '{}', with args beginning with: {beginning}", cut(args.at(0), 128)).into())
+    CommandError(format!("ERR unknown command '{}', with args beginning with: {beginning}", cited(args.at(0), 128)).into())
 }
 
 /// Whether the client may run the command now. `parent` carries the flags that its subcommands share.

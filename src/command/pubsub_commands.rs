@@ -68,7 +68,11 @@ fn punsubscribe(ctx: &mut Ctx<'_>) -> CmdResult {
     unsubscribe_from(ctx, Space::Patterns)
 }
 
+/// SUBSCRIBE is let into a transaction for the sake of old clients; SSUBSCRIBE never was.
 fn ssubscribe(ctx: &mut Ctx<'_>) -> CmdResult {
+    if ctx.node.effects.depth > 1 {
+        return Err("ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client".into());
+    }
     subscribe_to(ctx, Space::Shards)
 }
 

@@ -53,14 +53,23 @@ fn randomkey(ctx: &mut Ctx<'_>) -> CmdResult {
     Ok(())
 }
 
-/// `strtoull` as SCAN reads its cursor since 7.2: blanks and a plus in front are fine, a minus is not.
+/// `string2ull`, by which SCAN reads its cursor since 7.2: what is an integer must not be negative; the rest goes to `strtoull`, for which
+/// blanks and a sign in front are fine, and a minus turns the number round.
 fn parse_cursor(text: &[u8]) -> Option<u64> {
+    if let Some(number) = parse_i64(text) {
+        return u64::try_from(number).ok();
+    }
     let text = text.trim_ascii_start();
-    let digits = text.strip_prefix(b"+").unwrap_or(text);
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
     if !digits.first()?.is_ascii_digit() {
         return None;
     }
-    std::str::from_utf8(digits).ok()?.parse().ok()
+    let number: u64 = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    Some(if negative { number.wrapping_neg() } else { number })
 }
 
 struct Filter<'a> {
@@ -103,10 +112,9 @@ fn scan(ctx: &mut Ctx<'_>) -> CmdResult {
     let mut due: Vec<Vec<u8>> = Vec::new();
     let (node, db) = (&*ctx.node, ctx.db);
     let next = node.keyspace.db(db).scan(cursor, filter.count, &mut |entry| {
-        if !filter.passes(entry) {
-        } else if node.is_due(entry) {
+        if node.is_due(entry) {
             due.push(entry.key().to_vec());
-        } else {
+        } else if filter.passes(entry) {
             found.bulk(entry.key());
             count += 1;
         }
@@ -160,7 +168,9 @@ mod tests {
 
     #[test]
     fn cursors_are_read_as_strtoull_does() {
-        for (text, cursor) in [("0", 0), (" 0", 0), ("+7", 7), ("018", 18), ("18446744073709551615", u64::MAX)] {
+        for (text, cursor) in
+            [("0", 0), (" 0", 0), ("+7", 7), ("018", 18), ("18446744073709551615", u64::MAX), ("-0", 0), ("-05", 5u64.wrapping_neg())]
+        {
             assert_eq!(parse_cursor(text.as_bytes()), Some(cursor), "{text:?}");
         }
         for text in ["", "-1", "x", "0 ", "+", "++1", "18446744073709551616"] {

@@ -9,6 +9,7 @@ mod chain;
 mod command_keys;
 mod command_table;
 mod config_cli;
+mod coverage;
 mod cuts;
 mod differential;
 mod eviction;
