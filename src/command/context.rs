@@ -208,6 +208,13 @@ impl<'a> Ctx<'a> {
         self.node.changed(self.db, key);
     }
 
+    /// As `changed`, where Redis counts a change for each of several elements.
+    pub fn changed_by(&mut self, count: usize, key: &[u8]) {
+        assert!(count > 0, "a change changes something");
+        self.changed(key);
+        self.node.dirty += count as u64 - 1;
+    }
+
     /// Puts a command into the stream in place of the request (`alsoPropagate`); several calls become MULTI/EXEC. In database `self.db`.
     pub fn propagate(&mut self, args: &[&[u8]]) {
         self.propagate_in(self.db, args);

@@ -130,8 +130,14 @@ impl NodeState {
         if policy == EvictionPolicy::Noeviction {
             return Room::Impossible;
         }
-        let budget_ns = budget_ns(self.config.maxmemory_eviction_tenacity);
         let started_ns = self.env.clock.monotonic_ns();
+        let room = self.evict_from(policy, started_ns);
+        self.note_latency("eviction-cycle", self.env.clock.monotonic_ns() - started_ns);
+        room
+    }
+
+    fn evict_from(&mut self, policy: EvictionPolicy, started_ns: u64) -> Room {
+        let budget_ns = budget_ns(self.config.maxmemory_eviction_tenacity);
         let mut evicted = 0;
         while self.counted_memory() > self.config.maxmemory {
             let Some((db, key)) = self.victim(policy) else { return Room::Impossible };

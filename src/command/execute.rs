@@ -263,9 +263,13 @@ pub(super) fn call(
     node.clock_ns = node.env.clock.monotonic_ns();
     let elapsed_ns = node.clock_ns - started_ns;
     node.note_duration(slot, spec, args, elapsed_ns);
+    node.note_latency(super::latency::event_of(spec), elapsed_ns);
     let stats = node.commands.stats_mut(row, spec);
     stats.calls += 1;
     stats.ns += elapsed_ns;
+    if node.config.latency_tracking {
+        stats.latencies.record(elapsed_ns);
+    }
     node.stats.commands_processed += 1;
     if let Err(error) = &result {
         stats.failed += 1;

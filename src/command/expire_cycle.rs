@@ -66,6 +66,7 @@ pub fn active_expire_cycle(node: &mut NodeState, kind: CycleKind, budget_ns: u64
     let mut due = std::mem::take(&mut state.due);
     let totals = sweep(node, started_ns + budget_ns, effort, &mut due);
     let spent_ns = node.env.clock.monotonic_ns() - started_ns;
+    node.note_latency("expire-cycle", spent_ns);
     let state = &mut node.expire_cycle;
     state.due = due;
     state.spent_ns += spent_ns;

@@ -26,6 +26,7 @@ const SECTIONS: &[(&str, bool, Section)] = &[
     ("modules", true, modules),
     ("commandstats", false, commandstats),
     ("errorstats", true, errorstats),
+    ("latencystats", false, latencystats),
     ("cluster", true, cluster),
     ("keyspace", true, keyspace),
 ];
@@ -290,7 +291,7 @@ fn modules(_node: &mut NodeState, out: &mut String) {
 fn commandstats(node: &mut NodeState, out: &mut String) {
     title(out, "Commandstats");
     for (name, stats) in node.commands.named_stats() {
-        let CommandStats { calls, ns, rejected, failed } = stats;
+        let &CommandStats { calls, ns, rejected, failed, .. } = stats;
         if calls + rejected + failed == 0 {
             continue;
         }
@@ -308,6 +309,20 @@ fn errorstats(node: &mut NodeState, out: &mut String) {
     title(out, "Errorstats");
     for (code, count) in &node.stats.errors {
         field(out, &format!("errorstat_{code}"), format_args!("count={count}"));
+    }
+}
+
+fn latencystats(node: &mut NodeState, out: &mut String) {
+    title(out, "Latencystats");
+    if !node.config.latency_tracking {
+        return;
+    }
+    let words = crate::config::percentiles(&node.config);
+    let named: Vec<(&str, f64)> = words.split_terminator(' ').zip(node.config.latency_tracking_info_percentiles.iter().copied()).collect();
+    for (name, stats) in node.commands.named_stats().filter(|(_, stats)| stats.latencies.total() > 0) {
+        let us = |percent| stats.latencies.at_percentile(percent) as f64 / 1000.0;
+        let shown: Vec<String> = named.iter().map(|(word, percent)| format!("p{word}={:.3}", us(*percent))).collect();
+        field(out, &format!("latency_percentiles_usec_{name}"), shown.join(","));
     }
 }
 

@@ -32,6 +32,8 @@ mod introspect;
 mod key_range;
 mod key_specs;
 mod keys;
+mod latency;
+mod latency_report;
 mod lcs;
 mod monitor;
 mod notify;
@@ -43,6 +45,8 @@ mod role_info;
 mod scan;
 mod server;
 mod set;
+mod set_operations;
+mod sets;
 mod slowlog;
 mod strings;
 #[cfg(test)]
@@ -58,6 +62,7 @@ pub use error::{CmdResult, CommandError};
 pub use evict::{Eviction, Room};
 pub use execute::{Executed, execute, full_name};
 pub use expire_cycle::{CycleKind, ExpireCycle, active_expire_cycle, slow_budget_ns_per_second};
+pub use latency::Latency;
 pub use pubsub::{PubSub, Space};
 pub use slowlog::Slowlog;
 pub use spec::{Acl, Begin, Find, Flags, Handler, KeySpec, Propagate, Spec};
@@ -81,6 +86,7 @@ pub(crate) fn families() -> Vec<&'static [Spec]> {
         info::ROWS,
         introspect::ROWS,
         keys::ROWS,
+        latency::ROWS,
         lcs::ROWS,
         monitor::ROWS,
         object::ROWS,
@@ -89,6 +95,8 @@ pub(crate) fn families() -> Vec<&'static [Spec]> {
         scan::ROWS,
         server::ROWS,
         set::ROWS,
+        set_operations::ROWS,
+        sets::ROWS,
         slowlog::ROWS,
         strings::ROWS,
         transaction::ROWS,

@@ -41,10 +41,16 @@ impl Ctx<'_> {
     /// A command of strings has changed a key, or created it if `is_new`.
     #[inline]
     pub fn notify_string(&mut self, event: &str, is_new: bool, key: &[u8]) {
+        self.notify_new(Events::STRING, event, is_new, key);
+    }
+
+    /// A command has changed a key, or created it if `is_new`.
+    #[inline]
+    pub fn notify_new(&mut self, class: Events, event: &str, is_new: bool, key: &[u8]) {
         if is_new {
             self.notify(Events::NEW, "new", key);
         }
-        self.notify(Events::STRING, event, key);
+        self.notify(class, event, key);
     }
 
     /// Sets a key to a string, whatever it was, and tells everybody who cares.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use slog::Logger;
 
 use super::slowlog::Slowlog;
-use super::{Blocked, Clients, CommandTable, Eviction, ExpireCycle, PubSub, Slot, Stats};
+use super::{Blocked, Clients, CommandTable, Eviction, ExpireCycle, Latency, PubSub, Slot, Stats};
 use crate::config::Config;
 use crate::env::Env;
 use crate::keyspace::{DbIndex, Keyspace, UnixMs, Watches};
@@ -99,6 +99,7 @@ pub struct NodeState {
     pub stream: Stream,
     pub stats: Stats,
     pub slowlog: Slowlog,
+    pub latency: Latency,
     pub save: SaveState,
     pub loading: Option<Loading>,
     pub effects: Effects,
@@ -150,6 +151,7 @@ impl NodeState {
             stream: Stream::new(ReplId::random(&*env.random), config.repl_backlog_size),
             stats: Stats::default(),
             slowlog: Slowlog::default(),
+            latency: Latency::default(),
             save: SaveState {
                 dirty_at_last_save: 0,
                 last_save_unix: now_ms / 1000,

@@ -1,5 +1,7 @@
 //! Counters that INFO shows and CONFIG RESETSTAT clears.
 
+use crate::types::histogram::Histogram;
+
 /// Since the start or the last CONFIG RESETSTAT.
 #[derive(Clone, Debug, Default)]
 pub struct Stats {
@@ -38,13 +40,15 @@ pub struct Stats {
     pub peak_memory: u64,
 }
 
-/// Calls of one command, for INFO commandstats.
-#[derive(Clone, Copy, Debug, Default)]
+/// Calls of one command, for INFO commandstats and latencystats.
+#[derive(Clone, Debug, Default)]
 pub struct CommandStats {
     pub calls: u64,
     pub ns: u64,
     pub rejected: u64,
     pub failed: u64,
+    /// How long they took, while `latency-tracking` was on.
+    pub latencies: Histogram,
 }
 
 /// How many different error codes are counted apart; a client can make codes up (by scripts), so there is a bound.

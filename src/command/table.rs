@@ -72,11 +72,11 @@ impl CommandTable {
     }
 
     /// Everyone's statistics by full name, sorted; subcommands after their command.
-    pub fn named_stats(&self) -> impl Iterator<Item = (String, CommandStats)> {
+    pub fn named_stats(&self) -> impl Iterator<Item = (String, &CommandStats)> {
         self.by_name.values().flat_map(|&row| {
             let parent = self.rows[row];
             let subs = parent.subcommands.iter().zip(&self.sub_stats[row]);
-            std::iter::once((parent, &self.stats[row])).chain(subs).map(|(spec, stats)| (super::full_name(parent, spec), *stats))
+            std::iter::once((parent, &self.stats[row])).chain(subs).map(|(spec, stats)| (super::full_name(parent, spec), stats))
         })
     }
 

@@ -120,8 +120,6 @@ const KNOWN: &[(&str, &[&str])] = &[
     ("io-threads-do-reads", &["no"]),
     ("jemalloc-bg-thread", &["yes"]),
     ("key-load-delay", &["0"]),
-    ("latency-tracking", &["yes"]),
-    ("latency-tracking-info-percentiles", &["50 99 99.9"]),
     ("list-max-ziplist-entries", &[]),
     ("list-max-ziplist-value", &[]),
     ("locale-collate", &[""]),

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::directive::{Mode, format_memory, joined, parse_memory, quoted};
 use super::values::{Config, OutputLimit};
-use crate::types::number::parse_i64;
+use crate::types::number::{parse_f64, parse_i64};
 
 const BIND_ADDRESSES_MAX: usize = 16;
 
@@ -44,6 +44,31 @@ pub fn save_lines(config: &Config) -> Vec<String> {
         [] => vec![quoted("")],
         points => points.iter().map(|(seconds, changes)| format!("{seconds} {changes}")).collect(),
     }
+}
+
+/// As `%f` shows a number, without the zeros at its end.
+fn percentile_text(percent: &f64) -> String {
+    let text = format!("{percent:.6}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// The percentiles of `latency-tracking-info-percentiles` as CONFIG GET and INFO write them.
+pub fn percentiles(config: &Config) -> String {
+    config.latency_tracking_info_percentiles.iter().map(percentile_text).collect::<Vec<_>>().join(" ")
+}
+
+pub fn percentile_lines(config: &Config) -> Vec<String> {
+    vec![if config.latency_tracking_info_percentiles.is_empty() { quoted("") } else { percentiles(config) }]
+}
+
+pub fn set_percentiles(config: &mut Config, words: &[&str], _: Mode) -> Result<(), String> {
+    let numbers = words.iter().map(|word| parse_f64(word.as_bytes()).filter(|percent| !percent.is_nan()));
+    let numbers = numbers.collect::<Option<Vec<f64>>>().ok_or("Invalid latency-tracking-info-percentiles parameters")?;
+    if numbers.iter().any(|percent| !(0.0..=100.0).contains(percent)) {
+        return Err("latency-tracking-info-percentiles parameters should sit between [0.0,100.0]".to_owned());
+    }
+    config.latency_tracking_info_percentiles = numbers;
+    Ok(())
 }
 
 /// The first `save` line of a load replaces the defaults, further ones add to it.

@@ -18,7 +18,7 @@ pub use args::{CommandLine, command_line};
 #[doc(hidden)]
 pub use check::check_conf;
 pub use events::Events;
-pub use lists::bind_address;
+pub use lists::{bind_address, percentiles};
 pub use load::{ConfError, Loaded, load, load_text};
 pub use rewrite::rewrite;
 pub use values::{Config, EnableWhere, EvictionPolicy, LogFormat, LogLevel, OutputLimit};

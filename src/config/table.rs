@@ -195,6 +195,8 @@ pub static TABLE: &[Directive] = &[
     number("slowlog-log-slower-than", -1, i64::MAX, |c| c.slowlog_log_slower_than, |c, v| c.slowlog_log_slower_than = v),
     number("slowlog-max-len", 0, i64::MAX, |c| c.slowlog_max_len as i64, |c, v| c.slowlog_max_len = v as u64),
     number("latency-monitor-threshold", 0, i64::MAX, |c| c.latency_monitor_threshold as i64, |c, v| c.latency_monitor_threshold = v as u64),
+    yes_no("latency-tracking", |c| c.latency_tracking, |c, v| c.latency_tracking = v),
+    list("latency-tracking-info-percentiles", lists::percentiles, lists::percentile_lines, lists::set_percentiles),
     list("notify-keyspace-events", events::shown, events::conf_lines, events::set),
 ];
 
@@ -221,6 +223,8 @@ mod tests {
         ("hz", "10"),
         ("hll-sparse-max-bytes", "3000"),
         ("latency-monitor-threshold", "0"),
+        ("latency-tracking", "yes"),
+        ("latency-tracking-info-percentiles", "50 99 99.9"),
         ("lazyfree-lazy-eviction", "no"),
         ("lazyfree-lazy-expire", "no"),
         ("lazyfree-lazy-server-del", "no"),

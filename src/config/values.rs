@@ -7,7 +7,7 @@ use super::events::Events;
 use crate::types::limits::Limits;
 
 /// Every directive's value, typed. Sizes in bytes, times in the unit of the name.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     pub bind: Vec<String>,
     pub port: u16,
@@ -92,6 +92,8 @@ pub struct Config {
     pub notify_keyspace_events: Events,
     /// Milliseconds; 0: off.
     pub latency_monitor_threshold: u64,
+    pub latency_tracking: bool,
+    pub latency_tracking_info_percentiles: Vec<f64>,
     /// Directives of Redis and Valkey that we do not have yet: what stood behind the name. CONFIG REWRITE does not lose them.
     pub kept: BTreeMap<String, String>,
 }
@@ -234,6 +236,8 @@ impl Default for Config {
             slowlog_max_len: 128,
             notify_keyspace_events: Events::empty(),
             latency_monitor_threshold: 0,
+            latency_tracking: true,
+            latency_tracking_info_percentiles: vec![50.0, 99.0, 99.9],
             kept: BTreeMap::new(),
         }
     }

@@ -26,7 +26,11 @@ impl Building {
     /// An empty collection, in the place of what there was.
     pub fn begin(&mut self, kind: Kind) {
         let old = std::mem::replace(&mut self.value, Value::new(Vec::new()));
-        (self.kind, self.value) = (kind, Value::new(old.into_scratch()));
+        self.kind = kind;
+        self.value = Value::new(old.into_scratch());
+        if kind == Kind::Set {
+            self.set().expect_ints();
+        }
     }
     pub fn kind(&self) -> Kind {
         self.kind

@@ -107,6 +107,9 @@ impl Db {
     pub(super) fn hasher(&self) -> &KeyHasher {
         &self.hasher
     }
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
     pub(super) fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
     }
@@ -313,13 +316,9 @@ impl Db {
         self.scratch = value.into_scratch();
         Some(Edited { result, emptied: false })
     }
-    /// Creates or overwrites with a collection that `fill` makes; without elements the key is deleted. True if the key exists afterwards.
-    pub(super) fn set_collection(&mut self, key: Key<'_>, kind: Kind, fill: impl FnOnce(&mut Value, &Limits, &KeyHasher)) -> bool {
-        let mut value = Value::new(std::mem::take(&mut self.scratch));
-        fill(&mut value, &self.limits, &self.hasher);
-        let entry = OwnedEntry::from_value(key.bytes, kind, &mut value, None);
-        self.scratch = value.into_scratch();
-        match entry {
+    /// Creates or overwrites with a collection, without expiry; if it is empty the key is deleted. True if the key exists afterwards.
+    pub(super) fn store_collection(&mut self, key: Key<'_>, kind: Kind, mut value: Value) -> bool {
+        match OwnedEntry::from_value(key.bytes, kind, &mut value, None) {
             Some(entry) => {
                 self.insert(key.hash, entry);
                 true

@@ -46,7 +46,7 @@ fn mix_value(digest: &mut [u8; 20], entry: &Entry) {
 fn mix_collection(digest: &mut [u8; 20], entry: &Entry) {
     if let Some(set) = entry.set() {
         let mut buffer = ElemBuf::new();
-        set.for_each(|member| xor(digest, member.bytes(&mut buffer)));
+        set.iter().for_each(|member| xor(digest, member.bytes(&mut buffer)));
     }
 }
 

@@ -22,7 +22,7 @@ pub use databases::{Keyspace, lru_clock};
 pub use db::{Db, Edited, SetExpire};
 pub use entry::{Entry, Form, Key, Kind, OwnedEntry, StrRef, ValueRef};
 pub use members::Members;
-pub use set::{SetEdit, SetRef};
+pub use set::{NewSet, SetEdit, SetRef};
 pub use snapshot::{Chunk, CollectionId, Record, RecordValue, SnapshotId, SnapshotStep};
 pub use watch::Watches;
 

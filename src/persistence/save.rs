@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::temporary::Temporary;
 use crate::env::Env;
 use crate::keyspace::{Chunk, Keyspace};
-use crate::rdb::{Aux, Writer, WriterOptions};
+use crate::rdb::{Assembly, Aux, Writer, WriterOptions};
 
 /// Captured bytes handed from the keyspace to the writer at a time.
 const STEP_BYTES: usize = 256 * 1024;
@@ -41,7 +41,7 @@ pub struct SaveError {
 
 /// A snapshot on its way to `dbfilename`.
 pub struct SnapshotFile {
-    writer: Writer<Temporary>,
+    assembly: Assembly<Temporary>,
     name: String,
     target: PathBuf,
 }
@@ -54,23 +54,23 @@ impl SnapshotFile {
         let file = Temporary::create(env, dir, options.incremental_fsync).map_err(failed)?;
         let mut writer = Writer::new(file, options.writer);
         writer.header(aux).map_err(failed)?;
-        Ok(SnapshotFile { writer, name: dbfilename.to_owned(), target })
+        Ok(SnapshotFile { assembly: Assembly::new(writer, Temporary::overflows(env, dir)), name: dbfilename.to_owned(), target })
     }
 
     pub fn push(&mut self, chunk: &Chunk) -> Result<(), SaveError> {
-        self.writer.chunk(chunk).map_err(|source| SaveError { path: self.target.clone(), source })
+        self.assembly.push(chunk).map_err(|source| SaveError { path: self.target.clone(), source })
     }
 
     /// Bytes encoded so far.
     pub fn bytes(&self) -> u64 {
-        self.writer.bytes()
+        self.assembly.writer().bytes()
     }
 
     /// Ends the snapshot and puts it, durably, in the place of the old file.
     pub fn finish(self) -> Result<Saved, SaveError> {
-        let SnapshotFile { writer, name, target } = self;
-        let keys = writer.keys();
-        let settled = writer.finish().and_then(|(file, bytes)| file.settle(&name).map(|()| Saved { bytes, keys }));
+        let SnapshotFile { assembly, name, target } = self;
+        let keys = assembly.writer().keys();
+        let settled = assembly.finish().and_then(|(file, bytes)| file.settle(&name).map(|()| Saved { bytes, keys }));
         settled.map_err(|source| SaveError { path: target, source })
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::temporary::Temporary;
 use crate::env::Env;
 use crate::keyspace::Chunk;
-use crate::rdb::{Aux, Writer, WriterOptions};
+use crate::rdb::{Assembly, Aux, Writer, WriterOptions};
 
 /// The file is removed on drop.
 pub struct Spool {
@@ -17,7 +17,7 @@ pub struct Spool {
 }
 
 enum State {
-    Writing(Writer<Temporary>),
+    Writing(Assembly<Temporary>),
     Written(Temporary),
     /// A write has failed and the file is gone: what was in it is no snapshot.
     Failed,
@@ -29,16 +29,17 @@ impl Spool {
         let mut writer = Writer::new(Temporary::create(env, dir, false)?, options);
         writer.header(aux)?;
         writer.flush()?;
-        Ok(Spool { len: writer.bytes_out(), keys: 0, state: State::Writing(writer) })
+        Ok(Spool { len: writer.bytes_out(), keys: 0, state: State::Writing(Assembly::new(writer, Temporary::overflows(env, dir))) })
     }
 
     /// Encodes a chunk; its last bytes may become readable only with the next one. After an error the spool is of no use.
     pub fn push(&mut self, chunk: &Chunk) -> io::Result<()> {
-        let State::Writing(writer) = &mut self.state else { return Err(closed()) };
-        if let Err(error) = writer.chunk(chunk) {
+        let State::Writing(assembly) = &mut self.state else { return Err(closed()) };
+        if let Err(error) = assembly.push(chunk) {
             self.state = State::Failed;
             return Err(error);
         }
+        let writer = assembly.writer();
         self.len = writer.bytes_out();
         self.keys = writer.keys();
         Ok(())
@@ -46,8 +47,8 @@ impl Spool {
 
     /// Ends the snapshot. All its bytes are readable from now on; nothing is synced, since the file never outlives its owner.
     pub fn finish(&mut self) -> io::Result<u64> {
-        let State::Writing(writer) = std::mem::replace(&mut self.state, State::Failed) else { return Err(closed()) };
-        let (file, bytes) = writer.finish()?;
+        let State::Writing(assembly) = std::mem::replace(&mut self.state, State::Failed) else { return Err(closed()) };
+        let (file, bytes) = assembly.finish()?;
         self.state = State::Written(file);
         self.len = bytes;
         Ok(bytes)
@@ -74,7 +75,7 @@ impl Spool {
     /// Fills `buf` with what there is from `offset` on; 0 when there is nothing yet, or at the end.
     pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
         let file = match &self.state {
-            State::Writing(writer) => writer.get_ref(),
+            State::Writing(assembly) => assembly.writer().get_ref(),
             State::Written(file) => file,
             State::Failed => return Err(closed()),
         };

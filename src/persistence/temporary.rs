@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::env::{Disk, DiskFile, Env};
+use crate::rdb::{MakeOverflow, Overflow};
 
 /// Bytes between two syncs of a file being written, so that the last sync has little left to do.
 const SYNC_BYTES: u64 = 4 * 1024 * 1024;
@@ -27,6 +28,12 @@ impl Temporary {
         let path = dir.join(format!("temp-{}.rdb", env.random.hex(16)));
         let file = env.disk.create(&path)?;
         Ok(Temporary { disk: env.disk.clone(), dir: dir.to_owned(), path, file, sync_often, unsynced: 0, settled: false })
+    }
+
+    /// What a file being written keeps aside goes to a temporary one in the same directory.
+    pub fn overflows(env: &Env, dir: &Path) -> MakeOverflow {
+        let (env, dir) = (env.clone(), dir.to_owned());
+        Box::new(move || Ok(Box::new(Temporary::create(&env, &dir, false)?)))
     }
 
     pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
@@ -55,6 +62,12 @@ impl Write for Temporary {
 
     fn flush(&mut self) -> io::Result<()> {
         self.file.flush()
+    }
+}
+
+impl Overflow for Temporary {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        Temporary::read_at(self, offset, buf)
     }
 }
 

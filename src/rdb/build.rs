@@ -3,6 +3,7 @@
 use super::error::LoadCause;
 use super::value::{Part, Sink};
 use crate::keyspace::{Building, Keyspace, Kind, OwnedEntry, UnixMs};
+use crate::types::listpack::Elem;
 
 pub(super) struct Builder {
     building: Building,
@@ -26,7 +27,7 @@ impl Sink for Builder {
 
     fn part(&mut self, part: Part<'_>) -> Result<(), LoadCause> {
         let is_new = match (self.building.kind(), part) {
-            (Kind::Set, Part::Element(member)) => self.building.set().add(member),
+            (Kind::Set, Part::Element(member)) => self.building.set().add(Elem::of(member)),
             (kind, _) => return Err(LoadCause::UnsupportedType { name: format!("{kind:?}") }),
         };
         if is_new { Ok(()) } else { Err(LoadCause::DuplicateElement) }

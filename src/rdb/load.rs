@@ -248,7 +248,7 @@ fn access_bits(access: Access, idle: Option<u64>, freq: Option<u8>) -> Option<u3
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{Writer, WriterOptions};
+    use super::super::{Assembly, Writer, WriterOptions};
     use super::*;
     use crate::keyspace::{Key, Kind, Record, RecordValue, SetExpire, digest};
 
@@ -283,12 +283,13 @@ mod tests {
     fn write_all(keyspace: &mut Keyspace, options: WriterOptions) -> Vec<u8> {
         let mut writer = Writer::new(Vec::new(), options);
         writer.header(&Aux::default()).unwrap();
+        let mut assembly = Assembly::new(writer, Box::new(|| unreachable!("little is kept aside")));
         let snapshot = keyspace.begin_snapshot();
         loop {
             let step = keyspace.snapshot_step(snapshot, 1000, &mut || false);
-            step.chunks.iter().for_each(|chunk| writer.chunk(chunk).unwrap());
+            step.chunks.iter().for_each(|chunk| assembly.push(chunk).unwrap());
             if step.done {
-                return writer.finish().unwrap().0;
+                return assembly.finish().unwrap().0;
             }
         }
     }

@@ -4,6 +4,7 @@
 //! Invariants: a length read from the input never sizes an allocation by itself; an error carries the offset of the byte at which the item
 //! that is wrong starts; the writer emits only what its version knows.
 
+mod assembly;
 mod build;
 mod checksum;
 mod collections;
@@ -25,6 +26,7 @@ mod tests;
 
 use std::ops::RangeInclusive;
 
+pub use assembly::{Assembly, MakeOverflow, Overflow};
 pub use compact::CompactError;
 pub use error::{LoadCause, LoadError};
 pub use load::{LoadOptions, Loaded, Progress, Summary, load, verify};

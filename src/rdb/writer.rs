@@ -1,6 +1,6 @@
 //! The encoder: header, AUX fields, captured keys, end and checksum, into anything that takes bytes.
 //!
-//! Bytes gather in one buffer and are hashed when it goes out; a long string goes around it. Chunks of different databases may interleave:
+//! Bytes gather in one buffer and are hashed when it goes out; a long string goes around it. Keys of different databases may interleave:
 //! SELECTDB is written whenever the database changes. Nothing is allocated for a record.
 
 use std::io::{self, Write};
@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use super::checksum::{self, Checksum};
 use super::lzf::Compressor;
 use super::{Access, Aux, LRU_BITS, VERSION_WRITTEN, VERSIONS, encoding, opcode, types};
-use crate::keyspace::{Chunk, CollectionId, DbIndex, Entry, Form, Kind, Record, RecordValue, ValueRef};
+use crate::keyspace::{CollectionId, DbIndex, Entry, Form, Kind, Record, RecordValue, ValueRef};
 use crate::types::listpack::{ElemBuf, Pack};
 use crate::types::number;
 
@@ -169,17 +169,6 @@ impl<W: Write> Writer<W> {
         self.drain()
     }
 
-    /// Encodes captured keys.
-    pub fn chunk(&mut self, chunk: &Chunk) -> io::Result<()> {
-        for record in chunk.iter() {
-            match chunk.elements_of {
-                None => self.record(chunk.db, &record)?,
-                Some(_) => self.element(&record)?,
-            }
-        }
-        Ok(())
-    }
-
     /// Encodes one key; of a big collection that comes in pieces all but its elements, which `element` is to be given next.
     pub fn record(&mut self, db: DbIndex, record: &Record<'_>) -> io::Result<()> {
         self.select(db);
@@ -228,6 +217,18 @@ impl<W: Write> Writer<W> {
         pack.iter().try_for_each(|elem| self.string(elem.bytes(&mut buffer)))
     }
 
+    /// Bytes that another writer has encoded, without a header.
+    pub(super) fn encoded(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.out.put(bytes)?;
+        self.drain()
+    }
+
+    /// The keys of `other`, whose bytes have been added, are this one's; `other` begins anew.
+    pub(super) fn adopt<O>(&mut self, other: &mut Writer<O>) {
+        self.keys += std::mem::take(&mut other.keys);
+        self.db = other.db.take();
+    }
+
     /// The end and the checksum. Returns the sink, and how many bytes it has been given.
     pub fn finish(mut self) -> io::Result<(W, u64)> {
         assert!(self.bytes() > 0, "a header comes first");
@@ -257,6 +258,10 @@ impl<W: Write> Writer<W> {
 
     pub fn keys(&self) -> u64 {
         self.keys
+    }
+
+    pub fn options(&self) -> WriterOptions {
+        self.options
     }
 
     pub fn get_ref(&self) -> &W {

@@ -3,11 +3,14 @@
 pub mod bitfield;
 pub mod bits;
 pub mod glob;
+pub mod histogram;
 pub mod hll;
+pub mod intset;
 pub mod limits;
 pub mod listpack;
 pub mod long_double;
 pub mod memory;
 pub mod number;
+pub mod sparkline;
 pub mod split;
 pub mod tree;
