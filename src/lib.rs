@@ -40,6 +40,7 @@ pub mod persistence;
 pub mod rdb;
 pub mod replication;
 pub mod resp;
+pub mod script;
 pub mod server;
 #[cfg(feature = "sim")]
 pub mod sim;

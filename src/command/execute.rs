@@ -199,7 +199,7 @@ fn serves_subscribers(spec: &Spec) -> bool {
     spec.name.ends_with("subscribe") || matches!(spec.name, "ping" | "quit" | "reset")
 }
 
-fn admit_write(node: &NodeState) -> CmdResult {
+pub(super) fn admit_write(node: &NodeState) -> CmdResult {
     if !matches!(node.role, Role::Master) {
         return match node.config.replica_read_only {
             true => Err("READONLY You can't write against a read only replica.".into()),
@@ -262,8 +262,11 @@ pub(super) fn call(
     }
     node.clock_ns = node.env.clock.monotonic_ns();
     let elapsed_ns = node.clock_ns - started_ns;
-    node.note_duration(slot, spec, args, elapsed_ns);
-    node.note_latency(super::latency::event_of(spec), elapsed_ns);
+    // What a script calls is the script's own time.
+    if !node.scripts.is_running() {
+        node.note_duration(slot, spec, args, elapsed_ns);
+        node.note_latency(super::latency::event_of(spec), elapsed_ns);
+    }
     let stats = node.commands.stats_mut(row, spec);
     stats.calls += 1;
     stats.ns += elapsed_ns;

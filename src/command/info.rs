@@ -150,7 +150,8 @@ fn overhead(node: &NodeState) -> (u64, u64, u64) {
 /// What the node has allocated for data, backlog and clients: counted, so that it does not depend on the allocator.
 pub(crate) fn used_memory(node: &NodeState) -> u64 {
     let (backlog, replicas, normal) = overhead(node);
-    node.keyspace.allocated() as u64 + backlog + replicas + normal
+    let scripts = node.scripts.cache_bytes() as u64;
+    node.keyspace.allocated() as u64 + backlog + replicas + normal + scripts
 }
 
 fn memory(node: &mut NodeState, out: &mut String) {
@@ -170,6 +171,7 @@ fn memory(node: &mut NodeState, out: &mut String) {
     field(out, "used_memory_dataset", dataset);
     field(out, "used_memory_dataset_perc", format_args!("{:.2}%", percent(dataset, used)));
     size(out, "total_system_memory", kernel_bytes(node, "/proc/meminfo", "MemTotal:"));
+    scripts(node, out);
     size(out, "maxmemory", node.config.maxmemory);
     let policy = crate::config::get(&node.config, [&b"maxmemory-policy"[..]]).into_iter().map(|(_, value)| value).next().unwrap_or_default();
     field(out, "maxmemory_policy", policy);
@@ -180,6 +182,16 @@ fn memory(node: &mut NodeState, out: &mut String) {
     field(out, "mem_total_replication_buffers", backlog);
     field(out, "mem_clients_slaves", replicas);
     field(out, "mem_clients_normal", normal);
+}
+
+fn scripts(node: &NodeState, out: &mut String) {
+    let (vm, cache) = (node.scripts.interpreter_bytes() as u64, node.scripts.cache_bytes() as u64);
+    size(out, "used_memory_lua", vm);
+    field(out, "used_memory_vm_eval", vm);
+    field(out, "used_memory_scripts_eval", cache);
+    field(out, "number_of_cached_scripts", node.scripts.len());
+    size(out, "used_memory_vm_total", vm);
+    size(out, "used_memory_scripts", cache);
 }
 
 fn persistence(node: &mut NodeState, out: &mut String) {
@@ -255,6 +267,7 @@ fn stats(node: &mut NodeState, out: &mut String) {
     field(out, "pubsub_channels", node.pubsub.channels.len());
     field(out, "pubsub_patterns", node.pubsub.patterns.len());
     field(out, "pubsubshard_channels", node.pubsub.shards.len());
+    field(out, "evicted_scripts", node.scripts.evicted);
     field(out, "latest_fork_usec", 0);
     field(out, "total_forks", 0);
     field(out, "unexpected_error_replies", stats.unexpected_error_replies);

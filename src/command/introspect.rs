@@ -41,7 +41,8 @@ fn categories(spec: &Spec) -> Acl {
     ];
     let mut all = spec.acl;
     for (flag, acl) in implied {
-        if spec.flags.contains(flag) {
+        // EVAL_RO and its kin read, but count as scripting alone.
+        if spec.flags.contains(flag) && !(flag == Flags::READONLY && spec.acl.contains(Acl::SCRIPTING)) {
             all |= acl;
         }
     }

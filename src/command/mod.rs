@@ -43,6 +43,7 @@ mod pubsub_commands;
 mod replication;
 mod role_info;
 mod scan;
+mod scripting;
 mod server;
 mod set;
 mod set_operations;
@@ -64,6 +65,7 @@ pub use execute::{Executed, execute, full_name};
 pub use expire_cycle::{CycleKind, ExpireCycle, active_expire_cycle, slow_budget_ns_per_second};
 pub use latency::Latency;
 pub use pubsub::{PubSub, Space};
+pub use scripting::Scripts;
 pub use slowlog::Slowlog;
 pub use spec::{Acl, Begin, Find, Flags, Handler, KeySpec, Propagate, Spec};
 pub use state::{Effects, Loading, NodeState, Request, SaveState};
@@ -93,6 +95,7 @@ pub(crate) fn families() -> Vec<&'static [Spec]> {
         pubsub_commands::ROWS,
         replication::ROWS,
         scan::ROWS,
+        scripting::ROWS,
         server::ROWS,
         set::ROWS,
         set_operations::ROWS,

@@ -44,6 +44,7 @@ impl NodeState {
         let Some(client) = self.clients.get(slot) else { return };
         let now_us = self.env.clock.unix_us();
         let source = match &self.config.unixsocket {
+            _ if self.scripts.is_running() => "lua".to_owned(),
             Some(path) if client.is(ClientFlags::UNIX_SOCKET) => format!("unix:{}", path.display()),
             _ => client.addr.to_string(),
         };
@@ -57,6 +58,15 @@ impl NodeState {
             if self.clients.at(monitor).reply_mode == ReplyMode::On {
                 self.push(monitor, &line);
             }
+        }
+    }
+}
+
+impl Ctx<'_> {
+    /// Tells those who watch before the command has run.
+    pub(super) fn show_to_monitors(&mut self) {
+        if !self.node.clients.monitors().is_empty() {
+            self.node.show_to_monitors(self.slot, self.args);
         }
     }
 }

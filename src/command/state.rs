@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use slog::Logger;
 
 use super::slowlog::Slowlog;
-use super::{Blocked, Clients, CommandTable, Eviction, ExpireCycle, Latency, PubSub, Slot, Stats};
+use super::{Blocked, Clients, CommandTable, Eviction, ExpireCycle, Latency, PubSub, Scripts, Slot, Stats};
 use crate::config::Config;
 use crate::env::Env;
 use crate::keyspace::{DbIndex, Keyspace, UnixMs, Watches};
@@ -95,6 +95,7 @@ pub struct NodeState {
     pub clients: Clients,
     pub blocked: Blocked,
     pub pubsub: PubSub,
+    pub scripts: Scripts,
     pub role: Role,
     pub stream: Stream,
     pub stats: Stats,
@@ -147,6 +148,7 @@ impl NodeState {
             blocked: Blocked::default(),
             eviction: Eviction::default(),
             pubsub: PubSub::default(),
+            scripts: Scripts::default(),
             role: Role::Master,
             stream: Stream::new(ReplId::random(&*env.random), config.repl_backlog_size),
             stats: Stats::default(),

@@ -19,5 +19,6 @@ mod notifications;
 mod persistence;
 mod pubsub;
 mod real_peers;
+mod scripts;
 mod suspension;
 mod walkthrough;

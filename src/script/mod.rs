@@ -1,0 +1,306 @@
+//! The Lua side of scripts: interpreter, sandbox, libraries. Knows no commands and no clients: what a script asks of the server goes to a [`Host`].
+//!
+//! An interpreter lives on its node's thread and belongs to it alone. While a script runs, its functions reach the host through one scoped Lua
+//! function (`Bridge::entry`), which ends with the run: no pointer to a node's state outlives the command that lent it.
+//!
+//! What differs from Redis's Lua is in `prelude.lua` (read-only tables) and `raise.rs` (errors).
+
+mod api;
+mod bits;
+mod loading;
+mod raise;
+mod random;
+mod reply;
+
+pub use api::hex;
+pub use random::Random;
+pub use reply::error as error_reply;
+
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use mlua::{Function, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value};
+
+use crate::resp::{ArgRange, Args, Proto, Reply};
+
+/// The prelude's name on the stack.
+const PRELUDE: &str = "=prelude";
+
+/// What scripts ask of the server.
+pub trait Host {
+    /// `redis.call` and `redis.pcall`: the reply, or the error, goes to `out`.
+    fn call(&mut self, args: Args<'_>, out: &mut Reply) -> Answer;
+    /// `redis.acl_check_cmd`. `None`: no such command, or not with so many arguments.
+    fn acl_check(&mut self, args: Args<'_>) -> Option<bool>;
+    fn log(&mut self, level: LogLevel, text: &[u8]);
+    /// `redis.set_repl`: whether effects go to slaves from now on.
+    fn set_replicate(&mut self, on: bool);
+}
+
+/// How a call of a command went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Answer {
+    #[default]
+    Done,
+    /// It did not run.
+    Refused,
+    /// It ran and failed, and the statistics know.
+    Failed,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogLevel {
+    Debug,
+    Verbose,
+    Notice,
+    Warning,
+}
+
+/// One question to the host.
+#[derive(Clone, Copy)]
+enum Ask {
+    Call,
+    AclCheck,
+    Log(LogLevel),
+    Replicate(bool),
+}
+
+/// Between the functions that scripts call and the host. The buffers are kept from one call to the next.
+#[derive(Default)]
+struct Bridge {
+    /// Asks the host of the running script.
+    entry: RefCell<Option<Function>>,
+    ask: Cell<Option<Ask>>,
+    exchange: RefCell<Exchange>,
+    /// `redis.setresp`.
+    proto: Cell<Proto>,
+}
+
+#[derive(Default)]
+struct Exchange {
+    bytes: Vec<u8>,
+    ranges: Vec<ArgRange>,
+    out: Reply,
+    answer: Answer,
+    allowed: Option<bool>,
+}
+
+impl Bridge {
+    /// Has the host answer; false outside of a run.
+    fn ask(&self, ask: Ask) -> mlua::Result<bool> {
+        let Some(entry) = self.entry.borrow().clone() else { return Ok(false) };
+        self.ask.set(Some(ask));
+        entry.call::<()>(())?;
+        Ok(true)
+    }
+
+    fn serve(&self, host: &mut dyn Host) {
+        let Some(ask) = self.ask.take() else { return };
+        let mut exchange = self.exchange.borrow_mut();
+        let Exchange { bytes, ranges, out, answer, allowed } = &mut *exchange;
+        let args = Args::new(bytes, ranges);
+        match ask {
+            Ask::Call => {
+                out.buf.clear();
+                out.proto = self.proto.get();
+                *answer = host.call(args, out);
+            }
+            Ask::AclCheck => *allowed = host.acl_check(args),
+            Ask::Log(level) => host.log(level, bytes),
+            Ask::Replicate(on) => host.set_replicate(on),
+        }
+    }
+}
+
+/// A script that has been compiled.
+#[derive(Clone)]
+pub struct Script(Function);
+
+/// Why a script ended: the error, where it was raised.
+#[derive(Debug, Default)]
+pub struct Failure {
+    pub err: Vec<u8>,
+    pub source: Option<Vec<u8>>,
+    pub line: i64,
+    /// The error of a command, which the statistics know already.
+    pub counted: bool,
+}
+
+impl Failure {
+    /// The error as the client gets it: with the name of the script or function, and the place.
+    pub fn message(&self, name: &str) -> Vec<u8> {
+        let mut message = self.err.clone();
+        message.extend_from_slice(format!(" script: {name}").as_bytes());
+        if let Some(source) = &self.source {
+            message.extend_from_slice(b", on ");
+            message.extend_from_slice(source);
+            message.extend_from_slice(format!(":{}.", self.line).as_bytes());
+        }
+        message
+    }
+}
+
+/// One interpreter with its sandbox.
+pub struct Interpreter {
+    lua: Lua,
+    bridge: Rc<Bridge>,
+    run: Function,
+    /// The globals of scripts: the real table, which holds KEYS and ARGV.
+    globals: Table,
+}
+
+/// The interpreter itself has failed, which is for want of memory only.
+#[derive(Debug, thiserror::Error)]
+#[error("the Lua interpreter failed: {0}")]
+pub struct Broken(#[from] mlua::Error);
+
+impl Interpreter {
+    /// `version` is what scripts are told; `clock_ns` what `os.clock` reads; `random` outlives the interpreter.
+    pub fn new(version: &str, clock_ns: Box<dyn Fn() -> u64>, random: &Rc<Random>) -> Result<Self, Broken> {
+        let libraries = StdLib::TABLE | StdLib::OS | StdLib::STRING | StdLib::MATH;
+        let lua = Lua::new_with(libraries, LuaOptions::default())?;
+        let bridge = Rc::new(Bridge::default());
+        let host = lua.create_table()?;
+        host.set(
+            "error_value",
+            lua.create_function(|lua, value: Value| match &value {
+                Value::Error(error) => raise::Raised::value(lua, error),
+                _ => Ok(value),
+            })?,
+        )?;
+        host.set("is_native", lua.create_function(|_, f: Function| Ok(f.info().what == "C"))?)?;
+        host.set("raised_at", lua.create_function(|lua, ()| raised_at(lua))?)?;
+        host.set("globals", loading::globals(&lua)?)?;
+        let libraries = lua.create_table()?;
+        libraries.set("bit", bits::library(&lua)?)?;
+        libraries.set("math", random::library(&lua, random)?)?;
+        libraries.set("os", api::os(&lua, clock_ns)?)?;
+        host.set("libraries", libraries)?;
+        let prelude = lua.load(include_str!("prelude.lua")).set_name(PRELUDE);
+        let (make_globals, run, view): (Function, Function, Function) = prelude.call(host)?;
+        let members = lua.create_table()?;
+        members.set("redis", view.call::<Table>(api::library(&lua, &bridge, version)?)?)?;
+        let (globals, seen): (Table, Table) = make_globals.call(members)?;
+        lua.set_globals(seen)?;
+        Ok(Interpreter { lua, bridge, run, globals })
+    }
+
+    /// Compiles a script; errors are Lua's own texts, which name places in `chunk`.
+    pub fn compile(&self, chunk: &str, code: &[u8]) -> Result<Script, Vec<u8>> {
+        loading::compile(&self.lua, &format!("@{chunk}"), code).map(Script)
+    }
+
+    /// Bytes that the interpreter holds.
+    pub fn used_memory(&self) -> usize {
+        self.lua.used_memory()
+    }
+
+    /// Runs a script with these keys and arguments, its reply goes to `out`. Returns the errors inside the reply that are no command's.
+    pub fn run<'a>(
+        &self,
+        script: &Script,
+        keys: impl Iterator<Item = &'a [u8]>,
+        argv: impl Iterator<Item = &'a [u8]>,
+        host: &mut dyn Host,
+        out: &mut Reply,
+    ) -> Result<Vec<String>, Failure> {
+        self.bridge.proto.set(Proto::Resp2);
+        let ran = self.prepare(keys, argv).and_then(|()| self.invoke(script, host));
+        match ran {
+            Ok(results) => {
+                let value = results.into_iter().next().unwrap_or(Value::Nil);
+                Ok(reply::encode(value, self.bridge.proto.get(), out))
+            }
+            Err(error) => Err(self.failure(error)),
+        }
+    }
+
+    fn prepare<'a>(&self, keys: impl Iterator<Item = &'a [u8]>, argv: impl Iterator<Item = &'a [u8]>) -> mlua::Result<()> {
+        self.globals.raw_set("KEYS", self.list(keys)?)?;
+        self.globals.raw_set("ARGV", self.list(argv)?)
+    }
+
+    fn list<'a>(&self, items: impl Iterator<Item = &'a [u8]>) -> mlua::Result<Table> {
+        let strings: mlua::Result<Vec<LuaString>> = items.map(|item| self.lua.create_string(item)).collect();
+        self.lua.create_sequence_from(strings?)
+    }
+
+    /// Runs it with the host in reach. What it raises comes as `Raised::Ended`-like tables from the prelude's handler.
+    fn invoke(&self, script: &Script, host: &mut dyn Host) -> mlua::Result<MultiValue> {
+        let bridge = &self.bridge;
+        self.lua.scope(|scope| {
+            let entry = scope.create_function_mut(|_, ()| {
+                bridge.serve(host);
+                Ok(())
+            })?;
+            bridge.entry.replace(Some(entry));
+            let ended = self.run.call::<MultiValue>(&script.0);
+            bridge.entry.replace(None);
+            let mut results = ended?;
+            match results.pop_front() {
+                Some(Value::Boolean(true)) => Ok(results),
+                _ => Err(mlua::Error::external(Ended(results.pop_front().unwrap_or(Value::Nil)))),
+            }
+        })
+    }
+
+    fn failure(&self, error: mlua::Error) -> Failure {
+        let table = match error.downcast_ref::<Ended>() {
+            Some(Ended(Value::Table(table))) => table,
+            Some(Ended(other)) => {
+                let text = other.to_string().unwrap_or_default();
+                return Failure { err: format!("ERR {text}").into_bytes(), ..Failure::default() };
+            }
+            None => return Failure { err: format!("ERR {error}").into_bytes(), ..Failure::default() },
+        };
+        let text = |name: &str| match table.raw_get::<Value>(name) {
+            Ok(Value::String(text)) => Some(text.as_bytes().to_vec()),
+            Ok(number @ (Value::Integer(_) | Value::Number(_))) => self.lua.coerce_string(number).ok().flatten().map(|text| text.as_bytes().to_vec()),
+            _ => None,
+        };
+        Failure {
+            err: text("err").unwrap_or_else(|| b"ERR unknown error".to_vec()),
+            source: text("source"),
+            line: table.raw_get::<i64>("line").unwrap_or(0),
+            counted: table.raw_get::<bool>("ignore_error_stats_update").unwrap_or(false),
+        }
+    }
+}
+
+/// What the handler has made of a script's error.
+#[derive(Debug)]
+struct Ended(Value);
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
+impl std::error::Error for Ended {}
+
+/// For the handler: source and line of the function that has raised, or that has called the native one that has. What the prelude does for a
+/// native function counts as native.
+fn raised_at(lua: &Lua) -> mlua::Result<MultiValue> {
+    /// `raised_at` itself, the handler, then who has raised.
+    const RAISED: usize = 2;
+    let found = |level: usize| {
+        lua.inspect_stack(level, |frame| {
+            let source = frame.source();
+            let line = frame.current_line().map_or(-1, |line| line as i64);
+            (source.what == "C", source.source.map(Cow::into_owned).unwrap_or_default(), line)
+        })
+    };
+    let mut level = RAISED;
+    if matches!(found(level), Some((true, ..))) {
+        level += 1;
+    }
+    while matches!(found(level), Some((_, source, _)) if source == PRELUDE) {
+        level += 1;
+    }
+    match found(level) {
+        Some((_, source, line)) => Ok(MultiValue::from_vec(vec![Value::String(lua.create_string(source)?), Value::Integer(line)])),
+        None => Ok(MultiValue::new()),
+    }
+}
