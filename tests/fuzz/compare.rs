@@ -9,9 +9,9 @@ use super::source::Words;
 #[derive(Clone, Copy)]
 #[allow(dead_code, reason = "families to come use all of them")]
 pub enum Rule {
-    /// Items in any order, if what they come from has an encoding without one; nothing else about them differs.
-    Unordered,
-    /// The same for fields with their values, whether as a map, as pairs, or one after the other.
+    /// Items in any order, unless all keys named have one of these encodings: there the order is the same on every server.
+    Unordered(&'static [&'static str]),
+    /// Items in any order, unless the hash is in one block; fields with their values, whether as a map, as pairs, or one after the other.
     UnorderedPairs,
     /// A cursor and items in any order: the same ones if the cursor in this word is 0 and COUNT is 100000, so that everything fits into one
     /// step. Other cursors mean something only to the server that has given them.
@@ -38,8 +38,8 @@ pub struct Answered<'a> {
     pub real: Reply,
 }
 
-/// Encodings that keep their elements in one order on every server.
-const ORDERED: [&str; 4] = ["listpack", "listpackex", "intset", "ziplist"];
+/// Encodings that keep the order in which elements came, or one of their own.
+pub const IN_A_BLOCK: &[&str] = &["listpack", "listpackex", "intset", "ziplist"];
 
 impl Rules {
     pub fn new(rules: impl Iterator<Item = (&'static str, Rule)>) -> Self {
@@ -53,21 +53,26 @@ impl Rules {
         with_sub.and_then(|name| self.by_name.get(&name)).or_else(|| self.by_name.get(&name)).copied()
     }
 
-    /// `before`: what was asked before on the connection.
-    pub fn same(&self, answered: &Answered, before: Option<&Answered>) -> bool {
+    /// `before`: what was asked before, the last last.
+    pub fn same(&self, answered: &Answered, before: &[Answered]) -> bool {
         let Answered { words, ours, real } = answered;
         if ours == real || same_error(ours, real) {
             return true;
         }
         match self.of(words) {
             None => false,
-            Some(Rule::Unordered) => in_any_order(ours, real) && !is_ordered(words, before),
-            Some(Rule::UnorderedPairs) => pairs_in_any_order(ours, real) && !is_ordered(words, before),
+            Some(Rule::Unordered(ordered)) => in_any_order(ours, real) && !is_ordered(ordered, words, before),
+            Some(Rule::UnorderedPairs) => pairs_in_any_order(ours, real) && !is_ordered(IN_A_BLOCK, words, before),
             Some(Rule::Scan(cursor)) => same_scan(is_whole_scan(words, cursor), ours, real, in_any_order),
+            Some(Rule::ScanPairs(cursor))
+                if words.iter().any(|word| word.eq_ignore_ascii_case(b"NOVALUES") || word.eq_ignore_ascii_case(b"NOSCORES")) =>
+            {
+                same_scan(is_whole_scan(words, cursor), ours, real, in_any_order)
+            }
             Some(Rule::ScanPairs(cursor)) => same_scan(is_whole_scan(words, cursor), ours, real, pairs_in_any_order),
             Some(Rule::Near(leeway)) => near(ours, real, leeway),
             Some(Rule::Chosen) => {
-                same_shape(ours, real) && [(ours, true), (real, false)].iter().all(|(reply, is_ours)| is_part(words, reply, *is_ours, before))
+                same_shape(ours, real) && [(ours, true), (real, false)].iter().all(|(reply, is_ours)| is_part(words, reply, *is_ours, before.last()))
             }
             Some(Rule::SameShape) => same_shape(ours, real),
             Some(Rule::Own(same)) => same(words, ours, real),
@@ -81,11 +86,12 @@ fn same_error(ours: &Reply, real: &Reply) -> bool {
     *ours == String::from_utf8_lossy(real).as_bytes()
 }
 
-/// Whether the question before was this key's encoding, and that has an order.
-fn is_ordered(words: &Words, before: Option<&Answered>) -> bool {
-    let Some(before) = before else { return false };
-    let asked = before.words.len() == 3 && before.words[1].eq_ignore_ascii_case(b"ENCODING") && words.contains(&before.words[2]);
-    asked && before.real.text().is_some_and(|encoding| ORDERED.contains(&encoding.as_str()))
+/// Whether the questions before were for encodings, and all that these keys have keep an order.
+fn is_ordered(ordered: &[&str], words: &Words, before: &[Answered]) -> bool {
+    let is_encoding =
+        |asked: &&Answered| asked.words.len() == 3 && asked.words[1].eq_ignore_ascii_case(b"ENCODING") && words.contains(&asked.words[2]);
+    let encodings: Vec<String> = before.iter().rev().take_while(is_encoding).filter_map(|asked| asked.real.encoding()).collect();
+    !encodings.is_empty() && encodings.iter().all(|encoding| ordered.contains(&encoding.as_str()))
 }
 
 fn sorted(items: &[Reply]) -> Vec<String> {
@@ -147,10 +153,11 @@ fn same_shape(ours: &Reply, real: &Reply) -> bool {
 fn is_part(words: &Words, reply: &Reply, is_ours: bool, before: Option<&Answered>) -> bool {
     let Some(before) = before.filter(|before| before.words.len() > 1 && before.words.get(1) == words.get(1)) else { return true };
     let whole = if is_ours { &before.ours } else { &before.real };
-    let Some(whole) = whole.items() else { return true };
-    let leaf = |item: &Reply| item.text();
-    let all: Vec<Option<String>> = whole.iter().map(leaf).collect();
-    let mut chosen = Vec::new();
+    if whole.items().is_none() {
+        return true;
+    }
+    let (mut all, mut chosen) = (Vec::new(), Vec::new());
+    leaves(whole, &mut all);
     leaves(reply, &mut chosen);
     chosen.iter().all(|item| all.contains(item))
 }

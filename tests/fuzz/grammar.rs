@@ -155,6 +155,7 @@ impl Grammar {
             if !in_transaction {
                 shorten_wait(&mut words);
             }
+            fix_id(&mut words);
             steps.push(words);
         }
         steps
@@ -319,6 +320,13 @@ pub fn shorten_wait(words: &mut Words) {
     };
     if !HARMLESS_TIMEOUTS.contains(&words[at].as_slice()) {
         words[at] = SHORT_TIMEOUT.to_vec();
+    }
+}
+
+/// XADD takes an id from the clock where it is given none.
+fn fix_id(words: &mut Words) {
+    if words[0].eq_ignore_ascii_case(b"XADD") {
+        words.iter_mut().filter(|word| *word == b"*").for_each(|word| *word = b"61-*".to_vec());
     }
 }
 

@@ -31,7 +31,7 @@ use std::time::Instant;
 
 use compare::Rules;
 use grammar::{Family, Grammar, Unit};
-use play::{Difference, Pair, play};
+use play::{Difference, Pair, Setup, play};
 use support::{Kind, Peer};
 
 /// Seeds and units of the runs that are part of the tests.
@@ -108,8 +108,7 @@ fn run(wanted: &Run) {
     let mut found: BTreeMap<String, String> = BTreeMap::new();
     for seed in wanted.first_seed..wanted.first_seed + wanted.seeds {
         let units = grammar.sequence(seed, wanted.units);
-        let resp3 = seed % 2 == 1;
-        if let Err(difference) = play(&mut pair, &rules, &units, resp3) {
+        if let Err(difference) = play(&mut pair, &rules, &units, Setup::of(seed)) {
             let kind = kind_of(&difference);
             if !found.contains_key(&kind) {
                 let text = report(&mut pair, &rules, seed, units.clone(), difference);
@@ -142,16 +141,20 @@ fn kind_of(difference: &Difference) -> String {
 
 /// The shortest sequence that shows a difference, with what it shows.
 fn report(pair: &mut Pair, rules: &Rules, seed: u64, units: Vec<Unit>, first: Difference) -> String {
-    let resp3 = seed % 2 == 1;
+    let setup = Setup::of(seed);
     let mut last = first;
-    let units = shrink::shrink(units, |units| match play(pair, rules, units, resp3) {
+    if play(pair, rules, &units, setup).is_ok() {
+        return format!("seed {seed}, not when played again: {}: {}", shown(&last.words), last.what);
+    }
+    let units = shrink::shrink(units, |units| match play(pair, rules, units, setup) {
         Ok(()) => false,
         Err(difference) => {
             last = difference;
             true
         }
     });
-    let mut lines = vec![format!("seed {seed}, RESP{}:", if resp3 { 3 } else { 2 })];
+    let mut lines =
+        vec![format!("seed {seed}, RESP{}{}:", if setup.resp3 { 3 } else { 2 }, if setup.few_in_a_block { ", low encoding limits" } else { "" })];
     for unit in &units {
         for words in &unit.steps {
             let connection = if unit.connection == 0 { "" } else { "(the other connection) " };
@@ -199,6 +202,11 @@ fn transactions() {
 #[test]
 fn pubsub() {
     run(&Run::short("pubsub"));
+}
+
+#[test]
+fn sets() {
+    run(&Run::short("sets"));
 }
 
 /// All families among each other, or what the environment asks for.

@@ -19,6 +19,30 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const MARK: &str = "no-such-command-ends-the-batch";
 const DATABASES: usize = 16;
 
+/// Up to where collections are kept in one block: directive, a limit that is soon reached, the default.
+const ENCODING_LIMITS: [(&str, &str, &str); 7] = [
+    ("hash-max-listpack-entries", "6", "512"),
+    ("set-max-listpack-entries", "6", "128"),
+    ("set-max-intset-entries", "6", "512"),
+    ("zset-max-listpack-entries", "6", "128"),
+    ("list-max-listpack-size", "4", "-2"),
+    ("stream-node-max-entries", "4", "100"),
+    ("hll-sparse-max-bytes", "300", "3000"),
+];
+
+/// What a seed decides besides its commands.
+#[derive(Clone, Copy)]
+pub struct Setup {
+    pub resp3: bool,
+    pub few_in_a_block: bool,
+}
+
+impl Setup {
+    pub fn of(seed: u64) -> Setup {
+        Setup { resp3: seed % 2 == 1, few_in_a_block: seed / 2 % 2 == 1 }
+    }
+}
+
 /// The server under test and the one that is right.
 pub struct Pair {
     pub ours: Daemon,
@@ -123,12 +147,17 @@ struct Session {
 }
 
 impl Session {
-    fn open(daemon: &Daemon, resp3: bool) -> io::Result<Session> {
+    fn open(daemon: &Daemon, setup: Setup) -> io::Result<Session> {
         let mut control = Client::try_connect(daemon.port)?;
+        for limit in ENCODING_LIMITS {
+            let (name, few, default) = limit;
+            // Not every version has all of them.
+            control.try_command(&["CONFIG", "SET", name, if setup.few_in_a_block { few } else { default }])?;
+        }
         control.try_command(&["FLUSHALL"])?;
         control.try_command(&["SCRIPT", "FLUSH"])?;
         control.try_command(&["FUNCTION", "FLUSH"])?;
-        Ok(Session { connections: [Connection::open(daemon, resp3)?, Connection::open(daemon, resp3)?], control })
+        Ok(Session { connections: [Connection::open(daemon, setup.resp3)?, Connection::open(daemon, setup.resp3)?], control })
     }
 
     fn digest(&mut self) -> io::Result<Value> {
@@ -137,9 +166,9 @@ impl Session {
 }
 
 /// Plays the units on emptied servers; tells the first difference.
-pub fn play(pair: &mut Pair, rules: &Rules, units: &[Unit], resp3: bool) -> Result<(), Difference> {
-    let mut real = Session::open(&pair.real, resp3).expect("the oracle lives");
-    let mut ours = match Session::open(&pair.ours, resp3) {
+pub fn play(pair: &mut Pair, rules: &Rules, units: &[Unit], setup: Setup) -> Result<(), Difference> {
+    let mut real = Session::open(&pair.real, setup).expect("the oracle lives");
+    let mut ours = match Session::open(&pair.ours, setup) {
         Ok(ours) => ours,
         Err(error) => return Err(gone(pair, &error, &[])),
     };
@@ -183,12 +212,13 @@ fn end_of_batch(units: &[Unit], from: usize) -> usize {
     from + more.count()
 }
 
-/// A step, after the question for the encoding that decides whether its reply has an order.
+/// A step, after the questions for the encodings that decide whether its reply has an order.
 fn asked(rules: &Rules, words: &Words) -> Vec<Words> {
     use super::compare::Rule;
     match rules.of(words) {
-        Some(Rule::Unordered | Rule::UnorderedPairs) if words.len() > 1 => {
-            vec![vec![b"OBJECT".to_vec(), b"ENCODING".to_vec(), words[1].clone()], words.clone()]
+        Some(Rule::Unordered([_, ..]) | Rule::UnorderedPairs) => {
+            let question = |key: &Vec<u8>| vec![b"OBJECT".to_vec(), b"ENCODING".to_vec(), key.clone()];
+            words[1..].iter().map(question).chain([words.clone()]).collect()
         }
         _ => vec![words.clone()],
     }
@@ -234,7 +264,7 @@ fn compare(rules: &Rules, batch: &[Words], ours: &[Vec<u8>], real: &[Vec<u8>]) -
         return Ok(());
     }
     let mut queued: Vec<&Words> = Vec::new();
-    let mut before: Option<Answered> = None;
+    let mut before: Vec<Answered> = Vec::new();
     for (words, (ours, real)) in batch.iter().zip(ours.iter().zip(&real)) {
         let answered = Answered { words, ours: Reply::parse(ours), real: Reply::parse(real) };
         let is = |name: &str| words[0].eq_ignore_ascii_case(name.as_bytes());
@@ -242,32 +272,32 @@ fn compare(rules: &Rules, batch: &[Words], ours: &[Vec<u8>], real: &[Vec<u8>]) -
             queued.push(words);
         } else if is("EXEC") {
             compare_transaction(rules, &std::mem::take(&mut queued), &answered)?;
-            before = None;
+            before.clear();
             continue;
         } else if !answered.real.is_error() && (is("MULTI") || is("DISCARD") || is("RESET")) {
             queued.clear();
         }
-        check(rules, &answered, before.as_ref())?;
-        before = Some(answered);
+        check(rules, &answered, &before)?;
+        before.push(answered);
     }
     Ok(())
 }
 
 fn compare_transaction(rules: &Rules, queued: &[&Words], exec: &Answered) -> Result<(), Difference> {
-    let (Some(ours), Some(real)) = (exec.ours.items(), exec.real.items()) else { return check(rules, exec, None) };
+    let (Some(ours), Some(real)) = (exec.ours.items(), exec.real.items()) else { return check(rules, exec, &[]) };
     if ours.len() != real.len() || real.len() != queued.len() {
-        return check(rules, exec, None);
+        return check(rules, exec, &[]);
     }
-    let mut before: Option<Answered> = None;
+    let mut before: Vec<Answered> = Vec::new();
     for (words, (ours, real)) in queued.iter().zip(ours.iter().zip(real)) {
         let answered = Answered { words, ours: ours.clone(), real: real.clone() };
-        check(rules, &answered, before.as_ref())?;
-        before = Some(answered);
+        check(rules, &answered, &before)?;
+        before.push(answered);
     }
     Ok(())
 }
 
-fn check(rules: &Rules, answered: &Answered, before: Option<&Answered>) -> Result<(), Difference> {
+fn check(rules: &Rules, answered: &Answered, before: &[Answered]) -> Result<(), Difference> {
     if rules.same(answered, before) {
         return Ok(());
     }

@@ -41,6 +41,14 @@ impl Reply {
         matches!(self, Reply::Line(of, line) if *of == kind && line == text.as_bytes())
     }
 
+    /// What OBJECT ENCODING says of a key that is there.
+    pub fn encoding(&self) -> Option<String> {
+        match self {
+            Reply::Blob(_, name) => Some(String::from_utf8_lossy(name).into_owned()),
+            _ => None,
+        }
+    }
+
     pub fn text(&self) -> Option<String> {
         match self {
             Reply::Line(_, bytes) | Reply::Blob(_, bytes) => Some(String::from_utf8_lossy(bytes).into_owned()),

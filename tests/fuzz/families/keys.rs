@@ -66,7 +66,7 @@ pub const FAMILY: Family = Family {
         (1, "DEBUG DIGEST-VALUE key+"),
     ],
     rules: &[
-        ("KEYS", Rule::Unordered),
+        ("KEYS", Rule::Unordered(&[])),
         ("SCAN", Rule::Scan(1)),
         ("TTL", Rule::Near(SECONDS)),
         ("PTTL", Rule::Near(MILLISECONDS)),

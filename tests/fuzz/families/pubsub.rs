@@ -26,5 +26,5 @@ pub const FAMILY: Family = Family {
         (2, "SUBSCRIBE channel ; RESET ; PING"),
         (2, "MULTI ; SUBSCRIBE channel ; PUBLISH channel value ; UNSUBSCRIBE ; EXEC"),
     ],
-    rules: &[("PUBSUB CHANNELS", Rule::Unordered), ("PUBSUB SHARDCHANNELS", Rule::Unordered)],
+    rules: &[("PUBSUB CHANNELS", Rule::Unordered(&[])), ("PUBSUB SHARDCHANNELS", Rule::Unordered(&[]))],
 };

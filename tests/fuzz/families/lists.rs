@@ -1,0 +1,46 @@
+//! Lists, as far as commands need not wait; those that wait have a time-out that ends at once.
+
+use crate::grammar::{Family, Word};
+
+pub const FAMILY: Family = Family {
+    name: "lists",
+    keys: &["l1", "l2", "l3"],
+    words: &[
+        ("end", Word::OneOf(&["LEFT", "RIGHT", "left", "right", "LEFT", "RIGHT", "up", ""])),
+        ("numkeys", Word::OneOf(&["1", "2", "2", "3", "0", "-1", "x", "10", "9223372036854775807"])),
+        ("rank", Word::OneOf(&["1", "-1", "2", "-2", "0", "100", "-9223372036854775808", "9223372036854775807", "x"])),
+        ("pop", Word::Phrase("{LPOP|RPOP|LPUSHX|RPUSHX}")),
+    ],
+    units: &[
+        (12, "RPUSH key member+"),
+        (8, "LPUSH key member+"),
+        (3, "RPUSH key value+"),
+        (3, "LPUSHX key member+"),
+        (3, "RPUSHX key member+"),
+        (5, "LPOP key [count]"),
+        (5, "RPOP key [count]"),
+        (3, "LPOP key integer"),
+        (10, "LRANGE key index index"),
+        (4, "LRANGE key 0 -1"),
+        (5, "LTRIM key index index"),
+        (5, "LINDEX key index"),
+        (6, "LSET key index value"),
+        (5, "LINSERT key {BEFORE|AFTER|BAD} member value"),
+        (5, "LREM key index member"),
+        (4, "LLEN key"),
+        (5, "LPOS key member [RANK rank|COUNT count|MAXLEN count|BAD]*"),
+        (3, "LPOS key member RANK rank COUNT integer"),
+        (5, "LMOVE key key end end"),
+        (4, "RPOPLPUSH key key"),
+        (5, "LMPOP numkeys key+ end [COUNT count|BAD]*"),
+        (3, "BLPOP key+ timeout"),
+        (3, "BRPOP key+ timeout"),
+        (3, "BLMOVE key key end end timeout"),
+        (2, "BRPOPLPUSH key key timeout"),
+        (3, "BLMPOP timeout numkeys key+ end [COUNT count|BAD]*"),
+        (4, "OBJECT ENCODING key"),
+        (3, "DEL key"),
+        (2, "COPY key key REPLACE"),
+    ],
+    rules: &[],
+};
