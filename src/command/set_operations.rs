@@ -5,6 +5,7 @@ use super::sets::{put_member, set_of};
 use super::{Acl, Begin, CmdResult, CommandError, Ctx, Find, Flags, KeySpec, Spec};
 use crate::config::Events;
 use crate::keyspace::{Db, Entry, Key, NewSet, SetRef};
+use crate::resp::Reply;
 use crate::types::listpack::Elem;
 use crate::types::number::parse_i64;
 
@@ -117,8 +118,20 @@ fn store(ctx: &mut Ctx<'_>, operation: Operation, event: &'static str) -> CmdRes
     Ok(())
 }
 
+/// Members as they come, in the smallest set's order.
 fn sinter(ctx: &mut Ctx<'_>) -> CmdResult {
-    reply(ctx, Operation::Inter)
+    let keys = keys_from(ctx, 1);
+    let keys = look_up(ctx, &keys)?;
+    let mut found = Reply::new(ctx.out.proto);
+    let mut count = 0;
+    intersect(ctx.node.keyspace.db(ctx.db), &keys, |member| {
+        put_member(&mut found, member);
+        count += 1;
+        true
+    });
+    ctx.out.set(count);
+    ctx.out.buf.extend_from_slice(&found.buf);
+    Ok(())
 }
 fn sunion(ctx: &mut Ctx<'_>) -> CmdResult {
     reply(ctx, Operation::Union)

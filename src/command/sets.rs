@@ -188,6 +188,9 @@ fn srandmember(ctx: &mut Ctx<'_>) -> CmdResult {
         Some(_) if ctx.args.len() > 3 => return Err(CommandError::SYNTAX),
         Some(text) => Some(parse_i64(text).ok_or(CommandError::NOT_INTEGER)?),
     };
+    if count == Some(i64::MIN) {
+        return Err(CommandError::text("ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807"));
+    }
     let random = ctx.node.env.random.clone();
     let mut random = || random.next_u64();
     ctx.read_with(key, |entry, out| {
@@ -199,9 +202,6 @@ fn srandmember(ctx: &mut Ctx<'_>) -> CmdResult {
             }
             return Ok(());
         };
-        if count == i64::MIN {
-            return Err(CommandError::text("ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807"));
-        }
         let Some(set) = set.filter(|_| count != 0) else {
             out.array(0);
             return Ok(());

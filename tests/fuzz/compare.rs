@@ -41,6 +41,9 @@ pub struct Answered<'a> {
 /// Encodings that keep the order in which elements came, or one of their own.
 pub const IN_A_BLOCK: &[&str] = &["listpack", "listpackex", "intset", "ziplist"];
 
+/// Commands that tell all of a collection.
+const LISTINGS: [&[u8]; 3] = [b"SMEMBERS", b"HGETALL", b"ZRANGE"];
+
 impl Rules {
     pub fn new(rules: impl Iterator<Item = (&'static str, Rule)>) -> Self {
         Rules { by_name: rules.map(|(name, rule)| (name.to_owned(), rule)).collect() }
@@ -151,7 +154,11 @@ fn same_shape(ours: &Reply, real: &Reply) -> bool {
 
 /// Whether what was chosen is part of what the command before has shown of the same key.
 fn is_part(words: &Words, reply: &Reply, is_ours: bool, before: Option<&Answered>) -> bool {
-    let Some(before) = before.filter(|before| before.words.len() > 1 && before.words.get(1) == words.get(1)) else { return true };
+    let is_listing = |before: &&Answered| {
+        let name = before.words[0].to_ascii_uppercase();
+        LISTINGS.contains(&name.as_slice()) && before.words.len() > 1 && before.words.get(1) == words.get(1)
+    };
+    let Some(before) = before.filter(is_listing) else { return true };
     let whole = if is_ours { &before.ours } else { &before.real };
     if whole.items().is_none() {
         return true;
