@@ -6,6 +6,7 @@ mod support;
 
 mod admin;
 mod chain;
+mod clients;
 mod command_keys;
 mod command_table;
 mod config_cli;

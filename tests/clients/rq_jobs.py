@@ -1,0 +1,9 @@
+"""What rq's workers run."""
+
+
+def add(a, b):
+    return a + b
+
+
+def fail():
+    raise ValueError("as planned")
