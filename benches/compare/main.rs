@@ -12,6 +12,7 @@ mod load;
 mod memory;
 mod options;
 mod sync;
+mod turns;
 
 use options::Options;
 
@@ -29,6 +30,12 @@ fn main() {
     }
     if options.wants("memory") {
         memory::measure(&options);
+    }
+    if options.wants("shapes") {
+        memory::shapes(&options);
+    }
+    if options.wants("turns") {
+        turns::measure(&options);
     }
     if options.wants("sync") {
         sync::measure(&options);

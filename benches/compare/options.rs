@@ -6,7 +6,7 @@ use crate::load::Op;
 use crate::support::{Kind, Peer};
 
 pub const USAGE: &str = "cargo bench --bench compare -- [options]
-  --only PARTS        of cpu, memory, sync; separated by commas (default: all)
+  --only PARTS        of cpu, memory, shapes (memory by type), turns (collections of millions), sync; separated by commas (default: all)
   --against PEERS     of 6.2.14, 7.0.15, 8.2.3, valkey (default: 7.0.15)
   --without-ours      measure only the peers
   --rounds N          alternating rounds, of which the median counts (default: 3)
@@ -14,7 +14,8 @@ pub const USAGE: &str = "cargo bench --bench compare -- [options]
   --ops OPS           of set, get, incr
   --pipelines N,N     (default: 1,16,64)
   --connections N,N   (default: 50,500)
-  --keys N            keys of the cpu part (default: 1000000)
+  --keys N            keys of the cpu, memory and shapes parts (default: 1000000)
+  --elements N        elements of the turns part (default: 5000000)
   --sync-keys N,N     (default: 1000000,5000000)
   --rate N            writes a second during a sync (default: 20000)
   --quick             one short round of everything, to see that it works";
@@ -29,6 +30,7 @@ pub struct Options {
     pub pipelines: Vec<usize>,
     pub connections: Vec<usize>,
     pub keys: u64,
+    pub elements: u64,
     pub sync_keys: Vec<u64>,
     pub rate: u64,
     pub control: Duration,
@@ -37,7 +39,7 @@ pub struct Options {
 impl Options {
     pub fn parse(args: impl Iterator<Item = String>) -> Result<Options, String> {
         let mut options = Options {
-            parts: ["cpu", "memory", "sync"].map(str::to_owned).to_vec(),
+            parts: ["cpu", "memory", "shapes", "turns", "sync"].map(str::to_owned).to_vec(),
             servers: Vec::new(),
             rounds: 3,
             span: Duration::from_secs(2),
@@ -45,6 +47,7 @@ impl Options {
             pipelines: vec![1, 16, 64],
             connections: vec![50, 500],
             keys: 1_000_000,
+            elements: 5_000_000,
             sync_keys: vec![1_000_000, 5_000_000],
             rate: 20_000,
             control: Duration::from_secs(5),
@@ -80,6 +83,7 @@ impl Options {
                 "--pipelines" => options.pipelines = numbers()?.into_iter().map(|number| number as usize).collect(),
                 "--connections" => options.connections = numbers()?.into_iter().map(|number| number as usize).collect(),
                 "--keys" => options.keys = number()?,
+                "--elements" => options.elements = number()?,
                 "--sync-keys" => options.sync_keys = numbers()?,
                 "--rate" => options.rate = number()?,
                 _ => return Err(format!("{arg}?\n{USAGE}")),
@@ -93,6 +97,7 @@ impl Options {
         self.rounds = 1;
         self.span = Duration::from_millis(300);
         self.keys = 100_000;
+        self.elements = 200_000;
         self.sync_keys = vec![200_000];
         self.control = Duration::from_secs(1);
     }

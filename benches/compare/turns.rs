@@ -27,7 +27,11 @@ const COLLECTIONS: &[Collection] = &[
         add: |n| words(&["ZADD", "big", &(n * 7919 % 1_000_003).to_string(), &format!("member:{n:09}")]),
         trim: "ZREMRANGEBYRANK big 0 499",
     },
-    Collection { name: "stream", add: |n| words(&["XADD", "big", &format!("{}-1", n + 1), "place", &format!("p{n}")]), trim: "XTRIM big MAXLEN ~ 1000000 LIMIT 500" },
+    Collection {
+        name: "stream",
+        add: |n| words(&["XADD", "big", &format!("{}-1", n + 1), "place", &format!("p{n}")]),
+        trim: "XTRIM big MAXLEN ~ 1000000 LIMIT 500",
+    },
 ];
 
 fn words(words: &[&str]) -> Vec<String> {

@@ -6,7 +6,6 @@ mod support;
 
 mod admin;
 mod chain;
-mod clients;
 mod command_keys;
 mod command_table;
 mod config_cli;
