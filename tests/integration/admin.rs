@@ -134,7 +134,6 @@ BGSAVE FOO
 LATENCY
 LATENCY HELP
 LATENCY FOO
-LATENCY DOCTOR
 LATENCY LATEST
 LATENCY HISTORY foo
 LATENCY GRAPH foo
@@ -144,7 +143,7 @@ CONFIG SET latency-tracking-info-percentiles abc
 CONFIG SET latency-tracking-info-percentiles 101
 CONFIG SET latency-tracking-info-percentiles "0 99.99 33.3333333333 1e1 100.0"
 CONFIG GET latency-tracking*
-CONFIG SET latency-monitor-threshold 1
+CONFIG SET latency-monitor-threshold 100000
 LATENCY DOCTOR
 SAVE
 INFO nosuch
