@@ -3,10 +3,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context;
 use replikant::config::{Config, command_line, load};
-use replikant::env::{Env, RealDisk};
+use replikant::env::{Allocator, Env, RealDisk};
 use replikant::log;
 use replikant::server::{Node, NodeHandle};
 use slog::{Logger, o, warn};
@@ -87,7 +88,8 @@ fn daemon(args: Vec<std::ffi::OsString>) -> anyhow::Result<ExitCode> {
     }
     raise_descriptors(&logger, u64::from(config.maxclients));
     let executable = std::env::current_exe().map(|path| path.display().to_string()).unwrap_or_default();
-    let node = Node::new(config).env(Env::real()).log(logger).log_level(switch).origin(conf, executable);
+    let node =
+        Node::new(config).env(Env { allocator: Mimalloc::purged_aside(), ..Env::real() }).log(logger).log_level(switch).origin(conf, executable);
     let code = run(vec![node]);
     if let Some(pidfile) = pidfile {
         let _ = std::fs::remove_file(pidfile);
@@ -104,17 +106,18 @@ fn pair() -> anyhow::Result<ExitCode> {
     println!("A master on port {} and its slave on port {}. Try, in another terminal:", master.port, replica.port);
     println!("  redis-cli -p {} set mykey hello", master.port);
     println!("  redis-cli -p {} get mykey", replica.port);
+    let allocator = Mimalloc::purged_aside();
     // A dump file that lies here by chance is not this pair's data.
     let node = |config: Config, name: &'static str| {
         let config = Config { dbfilename: format!("{name}-pair.rdb"), ..config };
-        Node::new(config).log(logger.new(o!("node" => name)))
+        let env = Env { allocator: allocator.clone(), ..Env::real() };
+        Node::new(config).env(env).log(logger.new(o!("node" => name)))
     };
     run(vec![node(master, "master"), node(replica, "slave")])
 }
 
 /// Runs nodes until a signal, SHUTDOWN, or a failure.
 fn run(nodes: Vec<Node>) -> anyhow::Result<ExitCode> {
-    purge_aside();
     actix_rt::System::new().block_on(async {
         let mut handles = Vec::new();
         for node in nodes {
@@ -161,21 +164,54 @@ fn refuse_huge_pages() {
 const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
 /// How often freed memory is given back.
 const PURGE_PERIOD: std::time::Duration = std::time::Duration::from_secs(2);
+/// mimalloc's report is shorter.
+const STATS_BYTES_MAX: usize = 64 << 10;
 
-/// Giving freed memory back takes the thread that does it milliseconds, so no thread does it in passing: one does nothing else.
-fn purge_aside() {
-    let never = std::ffi::c_long::from(i32::MAX);
-    // SAFETY: options may be set at any time.
-    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, never) };
-    let janitor = std::thread::Builder::new().name("purge".to_owned());
-    // Without the thread the memory just stays for later use.
-    let _ = janitor.spawn(|| {
-        loop {
-            std::thread::park_timeout(PURGE_PERIOD);
-            // SAFETY: collects this thread's heap and what all threads have freed for good.
-            unsafe { libmimalloc_sys::mi_collect(true) };
+/// The allocator with the thread that gives freed memory back. That takes milliseconds, so no thread does it in passing: one does nothing else.
+struct Mimalloc {
+    /// Without the thread the memory just stays for later use.
+    janitor: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Mimalloc {
+    fn purged_aside() -> Arc<Mimalloc> {
+        let never = std::ffi::c_long::from(i32::MAX);
+        // SAFETY: options may be set at any time.
+        unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, never) };
+        let janitor = std::thread::Builder::new().name("purge".to_owned()).spawn(|| {
+            loop {
+                std::thread::park_timeout(PURGE_PERIOD);
+                // SAFETY: collects this thread's heap and what all threads have freed for good.
+                unsafe { libmimalloc_sys::mi_collect(true) };
+            }
+        });
+        Arc::new(Mimalloc { janitor: janitor.ok() })
+    }
+}
+
+impl Allocator for Mimalloc {
+    fn name(&self) -> &str {
+        "mimalloc"
+    }
+
+    fn purge(&self) {
+        if let Some(janitor) = &self.janitor {
+            janitor.thread().unpark();
         }
-    });
+    }
+
+    fn stats(&self) -> Option<String> {
+        unsafe extern "C" fn append(text: *const std::ffi::c_char, to: *mut std::ffi::c_void) {
+            // SAFETY: mimalloc passes a text that ends in a zero, and the `String` below, which nobody else uses meanwhile.
+            let (text, to) = unsafe { (std::ffi::CStr::from_ptr(text), &mut *to.cast::<String>()) };
+            to.push_str(&text.to_string_lossy());
+        }
+        // It must not grow while the allocator counts.
+        let mut text = String::with_capacity(STATS_BYTES_MAX);
+        // SAFETY: the function gets what it expects, and is not kept.
+        unsafe { libmimalloc_sys::mi_stats_print_out(Some(append), std::ptr::from_mut(&mut text).cast()) };
+        Some(text)
+    }
 }
 
 fn daemonize() -> anyhow::Result<()> {

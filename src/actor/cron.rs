@@ -71,7 +71,7 @@ fn sample(state: &mut NodeState) {
             stats.samples.pop_front();
         }
     }
-    stats.peak_memory = stats.peak_memory.max(state.keyspace.allocated() as u64);
+    state.note_memory(state.keyspace.allocated() as u64);
 }
 
 /// `timeout`, and the soft limits of output buffers; some clients at each tick.

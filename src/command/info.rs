@@ -6,7 +6,6 @@ use std::fmt::Display;
 use std::io::Read;
 use std::path::Path;
 
-use super::client_memory::client_memory;
 use super::stats::CommandStats;
 use super::{Acl, ClientFlags, CmdResult, Ctx, Flags, NodeState, Spec};
 use crate::keyspace::{DbIndex, UnixMs, lru_clock};
@@ -18,7 +17,7 @@ type Section = fn(&mut NodeState, &mut String);
 const SECTIONS: &[(&str, bool, Section)] = &[
     ("server", true, server),
     ("clients", true, clients),
-    ("memory", true, memory),
+    ("memory", true, super::memory::section),
     ("persistence", true, persistence),
     ("stats", true, stats),
     ("replication", true, replication),
@@ -50,19 +49,19 @@ fn info(ctx: &mut Ctx<'_>) -> CmdResult {
     Ok(())
 }
 
-fn title(out: &mut String, name: &str) {
+pub(super) fn title(out: &mut String, name: &str) {
     out.push_str("# ");
     out.push_str(name);
     out.push_str("\r\n");
 }
 
-fn field(out: &mut String, name: &str, value: impl Display) {
+pub(super) fn field(out: &mut String, name: &str, value: impl Display) {
     use std::fmt::Write;
     let _ = write!(out, "{name}:{value}\r\n");
 }
 
 /// A size, also in the form for people.
-fn size(out: &mut String, name: &str, bytes: u64) {
+pub(super) fn size(out: &mut String, name: &str, bytes: u64) {
     field(out, name, bytes);
     field(out, &format!("{name}_human"), human(bytes));
 }
@@ -85,7 +84,7 @@ fn kernel_file(node: &NodeState, path: &str) -> Option<String> {
 }
 
 /// A line `name: 123 kB` of such a file, in bytes.
-fn kernel_bytes(node: &NodeState, path: &str, name: &str) -> u64 {
+pub(super) fn kernel_bytes(node: &NodeState, path: &str, name: &str) -> u64 {
     let kib = || kernel_file(node, path)?.lines().find_map(|line| line.strip_prefix(name)?.trim_end_matches("kB").trim().parse::<u64>().ok());
     kib().unwrap_or(0) * 1024
 }
@@ -134,64 +133,6 @@ fn clients(node: &mut NodeState, out: &mut String) {
     field(out, "watching_clients", count(&|client| !client.watched.is_empty()));
     field(out, "clients_in_timeout_table", node.blocked.with_deadline());
     field(out, "total_watched_keys", node.clients.iter().map(|(_, client)| client.watched.len()).sum::<usize>());
-}
-
-/// Bytes of the replication backlog, of slaves and of other clients.
-fn overhead(node: &NodeState) -> (u64, u64, u64) {
-    let backlog = node.stream.backlog().map_or(0, |backlog| backlog.histlen());
-    let (mut replicas, mut normal) = (0, 0);
-    for (_, client) in node.clients.iter() {
-        let sum = if client.is(ClientFlags::REPLICA) { &mut replicas } else { &mut normal };
-        *sum += client_memory(client) as u64;
-    }
-    (backlog, replicas, normal)
-}
-
-/// What the node has allocated for data, backlog and clients: counted, so that it does not depend on the allocator.
-pub(crate) fn used_memory(node: &NodeState) -> u64 {
-    let (backlog, replicas, normal) = overhead(node);
-    let scripts = node.scripts.cache_bytes() as u64;
-    node.keyspace.allocated() as u64 + backlog + replicas + normal + scripts
-}
-
-fn memory(node: &mut NodeState, out: &mut String) {
-    let (backlog, replicas, normal) = overhead(node);
-    let used = used_memory(node);
-    node.stats.peak_memory = node.stats.peak_memory.max(used);
-    let peak = node.stats.peak_memory;
-    let rss = kernel_bytes(node, "/proc/self/status", "VmRSS:");
-    let percent = |part: u64, whole: u64| if whole == 0 { 0.0 } else { part as f64 * 100.0 / whole as f64 };
-    let dataset = node.keyspace.allocated() as u64;
-    title(out, "Memory");
-    size(out, "used_memory", used);
-    size(out, "used_memory_rss", rss);
-    size(out, "used_memory_peak", peak);
-    field(out, "used_memory_peak_perc", format_args!("{:.2}%", percent(used, peak)));
-    field(out, "used_memory_overhead", used - dataset);
-    field(out, "used_memory_dataset", dataset);
-    field(out, "used_memory_dataset_perc", format_args!("{:.2}%", percent(dataset, used)));
-    size(out, "total_system_memory", kernel_bytes(node, "/proc/meminfo", "MemTotal:"));
-    scripts(node, out);
-    size(out, "maxmemory", node.config.maxmemory);
-    let policy = crate::config::get(&node.config, [&b"maxmemory-policy"[..]]).into_iter().map(|(_, value)| value).next().unwrap_or_default();
-    field(out, "maxmemory_policy", policy);
-    field(out, "mem_fragmentation_ratio", format_args!("{:.2}", if used == 0 { 0.0 } else { rss as f64 / used as f64 }));
-    field(out, "mem_fragmentation_bytes", rss as i64 - used as i64);
-    field(out, "mem_not_counted_for_evict", node.uncounted_memory());
-    field(out, "mem_replication_backlog", backlog);
-    field(out, "mem_total_replication_buffers", backlog);
-    field(out, "mem_clients_slaves", replicas);
-    field(out, "mem_clients_normal", normal);
-}
-
-fn scripts(node: &NodeState, out: &mut String) {
-    let (vm, cache) = (node.scripts.interpreter_bytes() as u64, node.scripts.cache_bytes() as u64);
-    size(out, "used_memory_lua", vm);
-    field(out, "used_memory_vm_eval", vm);
-    field(out, "used_memory_scripts_eval", cache);
-    field(out, "number_of_cached_scripts", node.scripts.len());
-    size(out, "used_memory_vm_total", vm);
-    size(out, "used_memory_scripts", cache);
 }
 
 fn persistence(node: &mut NodeState, out: &mut String) {

@@ -35,6 +35,8 @@ mod keys;
 mod latency;
 mod latency_report;
 mod lcs;
+mod memory;
+mod memory_doctor;
 mod monitor;
 mod notify;
 mod object;
@@ -90,6 +92,7 @@ pub(crate) fn families() -> Vec<&'static [Spec]> {
         keys::ROWS,
         latency::ROWS,
         lcs::ROWS,
+        memory::ROWS,
         monitor::ROWS,
         object::ROWS,
         pubsub_commands::ROWS,

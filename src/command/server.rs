@@ -1,9 +1,8 @@
-//! TIME, SHUTDOWN, SAVE, BGSAVE, LASTSAVE, MEMORY USAGE, LOLWUT.
+//! TIME, SHUTDOWN, SAVE, BGSAVE, LASTSAVE, LOLWUT.
 
 use slog::{error, info};
 
-use super::help::{container, help};
-use super::{Acl, Begin, CmdResult, CommandError, Ctx, Find, Flags, KeySpec, NodeState, Request, Spec};
+use super::{Acl, CmdResult, CommandError, Ctx, Flags, NodeState, Request, Spec};
 use crate::persistence::{self, SaveError, SaveOptions, Saved};
 use crate::rdb::WriterOptions;
 use crate::types::number::parse_i64;
@@ -107,50 +106,6 @@ fn lolwut(ctx: &mut Ctx<'_>) -> CmdResult {
     Ok(())
 }
 
-/// What the key's entry has allocated. SAMPLES is checked and has nothing to do: sizes are kept, not sampled.
-fn memory_usage(ctx: &mut Ctx<'_>) -> CmdResult {
-    let mut at = 3;
-    while at < ctx.args.len() {
-        let (true, Some(count)) = (ctx.args.at(at).eq_ignore_ascii_case(b"SAMPLES"), ctx.args.get(at + 1)) else {
-            return Err(CommandError::SYNTAX);
-        };
-        if parse_i64(count).ok_or(CommandError::NOT_INTEGER)? < 0 {
-            return Err(CommandError::SYNTAX);
-        }
-        at += 2;
-    }
-    let key = ctx.key(2);
-    match ctx.node.keyspace.db(ctx.db).get(key).map(|entry| entry.allocated()) {
-        Some(bytes) => ctx.out.int(bytes as i64),
-        None => ctx.out.null(),
-    }
-    Ok(())
-}
-
-fn memory_help(ctx: &mut Ctx<'_>) -> CmdResult {
-    help(ctx.out, "MEMORY", MEMORY_HELP);
-    Ok(())
-}
-
-const MEMORY_HELP: &[&str] = &[
-    "USAGE <key> [SAMPLES <count>]",
-    "    Return memory in bytes used by <key> and its value. Nested values are",
-    "    sampled up to <count> times (default: 5, 0 means sample all).",
-];
-
-const MEMORY_ROWS: &[Spec] = &[
-    Spec::new("help", 2, Flags::LOADING.union(Flags::STALE), memory_help).docs(
-        "server",
-        "4.0.0",
-        "O(1)",
-        "Returns helpful text about the different subcommands.",
-    ),
-    Spec::new("usage", -3, Flags::READONLY, memory_usage)
-        .keys(2, 2, 1)
-        .key_specs(&[KeySpec { flags: &["RO"], begin: Begin::Index(2), find: Find::Range { last: 0, step: 1, limit: 0 }, notes: "" }])
-        .docs("server", "4.0.0", "O(N) where N is the number of samples.", "Estimates the memory usage of a key."),
-];
-
 pub(super) const ROWS: &[Spec] = &[
     Spec::new("bgsave", -1, Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::NO_ASYNC_LOADING), bgsave).docs(
         "server",
@@ -163,9 +118,6 @@ pub(super) const ROWS: &[Spec] = &[
         .docs("server", "1.0.0", "O(1)", "Returns the Unix timestamp of the last successful save to disk.")
         .tips(&["nondeterministic_output"]),
     Spec::new("lolwut", -1, Flags::READONLY.union(Flags::FAST), lolwut).docs("server", "5.0.0", "", "Displays computer art and the Redis version"),
-    Spec::new("memory", -2, Flags::empty(), container)
-        .docs("server", "4.0.0", "Depends on subcommand.", "A container for memory diagnostics commands.")
-        .subcommands(MEMORY_ROWS),
     Spec::new("save", 1, Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::NO_ASYNC_LOADING).union(Flags::NO_MULTI), save).docs(
         "server",
         "1.0.0",

@@ -117,6 +117,8 @@ pub struct NodeState {
     /// When the last command ended, or the first one of a group began: the next one's time is counted from there, with one reading a command.
     pub clock_ns: u64,
     pub started_ms: i64,
+    /// Allocated before there was any data.
+    pub startup_memory: u64,
     pub run_id: String,
     /// The port that was really bound (the system may have chosen it).
     pub tcp_port: u16,
@@ -142,6 +144,7 @@ impl NodeState {
         keyspace.set_limits(config.limits);
         Ok(NodeState {
             commands,
+            startup_memory: keyspace.allocated() as u64,
             keyspace,
             watches: Watches::default(),
             clients: Clients::default(),

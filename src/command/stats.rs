@@ -38,6 +38,8 @@ pub struct Stats {
     /// Ring of (ms, commands, bytes in, bytes out) samples for the instantaneous rates.
     pub samples: std::collections::VecDeque<(i64, u64, u64, u64)>,
     pub peak_memory: u64,
+    /// When that was, in seconds since the epoch.
+    pub peak_memory_unix: i64,
 }
 
 /// Calls of one command, for INFO commandstats and latencystats.

@@ -1,7 +1,8 @@
-//! The world outside: clock, randomness, network, disk and threads, each behind a trait, so that a simulated
+//! The world outside: clock, randomness, network, disk, threads and the allocator, each behind a trait, so that a simulated
 //! world can stand in for the real one. Nothing else in the crate names `SystemTime`, `tokio::net`, `std::fs`,
 //! `std::thread` or a random source. A leaf: imports nothing of the crate.
 
+mod allocator;
 mod clock;
 mod disk;
 mod net;
@@ -10,6 +11,7 @@ mod spawn;
 
 use std::sync::Arc;
 
+pub use allocator::{Allocator, UnknownAllocator};
 pub use clock::{Clock, CpuUsage, RealClock, thread_cpu_ns};
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use net::{Addr, ListenAddr, Listener, Net, RealNet, Socket};
@@ -24,6 +26,7 @@ pub struct Env {
     pub net: Arc<dyn Net>,
     pub disk: Arc<dyn Disk>,
     pub spawner: Arc<dyn Spawner>,
+    pub allocator: Arc<dyn Allocator>,
 }
 
 impl Env {
@@ -35,6 +38,7 @@ impl Env {
             net: Arc::new(RealNet),
             disk: Arc::new(RealDisk),
             spawner: Arc::new(RealSpawner),
+            allocator: Arc::new(UnknownAllocator),
         }
     }
 }

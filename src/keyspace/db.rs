@@ -60,6 +60,13 @@ fn started(entry: &OwnedEntry, fresh_access: u32) {
     }
 }
 
+/// Bytes of a database's tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TableBytes {
+    pub keys: usize,
+    pub expires: usize,
+}
+
 /// One database. Reads do not look at expiry times: callers compare `Entry::expire_at` with their own now, because a slave must not delete.
 pub struct Db {
     table: Table<OwnedEntry>,
@@ -132,6 +139,11 @@ impl Db {
     /// Bytes allocated for tables, keys and values.
     pub fn allocated(&self) -> usize {
         self.entry_bytes + self.table.allocated() + self.expires.allocated()
+    }
+
+    /// What the tables alone take.
+    pub fn table_bytes(&self) -> TableBytes {
+        TableBytes { keys: self.table.allocated(), expires: self.expires.allocated() }
     }
 
     /// Stage one: asks the CPU for the bucket of `hash`.

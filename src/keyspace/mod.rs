@@ -19,7 +19,7 @@ mod watch;
 pub use big::Big;
 pub use building::Building;
 pub use databases::{Keyspace, lru_clock};
-pub use db::{Db, Edited, SetExpire};
+pub use db::{Db, Edited, SetExpire, TableBytes};
 pub use entry::{Entry, Form, Key, Kind, OwnedEntry, StrRef, ValueRef};
 pub use members::Members;
 pub use set::{NewSet, SetEdit, SetRef};

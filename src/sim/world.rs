@@ -21,7 +21,7 @@ use super::net::{Carrier, Network, SimNet};
 use super::panics;
 use super::spawn::{Jobs, SimSpawner, run_jobs};
 use super::trace::{LogLines, Trace};
-use crate::env::{Env, Random, SeededRandom};
+use crate::env::{Env, Random, SeededRandom, UnknownAllocator};
 
 /// Virtual time after which `run` takes a test for stuck.
 const RUN_TIME_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -116,6 +116,7 @@ impl World {
             net: Arc::new(SimNet::new(self.network.clone(), host)),
             disk: Arc::new(machine.disk.clone()),
             spawner: Arc::new(SimSpawner::new(machine.jobs.clone())),
+            allocator: Arc::new(UnknownAllocator),
         })
     }
 

@@ -142,7 +142,7 @@ LATENCY HISTOGRAM nosuch
 CONFIG SET latency-tracking-info-percentiles abc
 CONFIG SET latency-tracking-info-percentiles 101
 CONFIG SET latency-tracking-info-percentiles "0 99.99 33.3333333333 1e1 100.0"
-CONFIG GET latency-tracking*
+CONFIG GET latency-tracking-info*
 CONFIG SET latency-monitor-threshold 100000
 LATENCY DOCTOR
 SAVE
@@ -176,6 +176,10 @@ MEMORY USAGE nosuch
 MEMORY USAGE a SAMPLES
 MEMORY USAGE a SAMPLES -1
 MEMORY USAGE a FOO 1
+MEMORY DOCTOR
+MEMORY PURGE
+MEMORY HELP
+MEMORY STATS x
 "#;
 
 const DEBUG: &str = r#"
