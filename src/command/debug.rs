@@ -8,7 +8,7 @@ use slog::{error, warn};
 use super::help::{help, unknown_or_arity};
 use super::{Client, ClientFlags, CmdResult, CommandError, Ctx, Flags, NodeState, Spec};
 use crate::config::EnableWhere;
-use crate::keyspace::{DbIndex, Entry, SetExpire, UnixMs, digest, lru_clock};
+use crate::keyspace::{Entry, SetExpire, UnixMs, digest, lru_clock};
 use crate::persistence::load_file;
 use crate::rdb::{LoadOptions, Writer, WriterOptions};
 use crate::replication::ReplId;
@@ -91,13 +91,11 @@ fn sleep(ctx: &mut Ctx<'_>) -> CmdResult {
     Ok(())
 }
 
-/// Bytes that the value takes in an RDB file: a record with an empty key, but for its type and the key's length.
+/// Bytes that the value takes in an RDB file, without its type.
 fn serialized_len(entry: &Entry) -> u64 {
     let mut writer = Writer::new(std::io::sink(), WriterOptions::default());
-    let mut write = || writer.value(DbIndex(0), entry).map(|()| writer.bytes()).expect("a sink takes everything");
-    // The first record also selects the database.
-    let first = write();
-    write() - first - 2
+    writer.value(entry).expect("a sink takes everything");
+    writer.bytes() - 1
 }
 
 fn object(ctx: &mut Ctx<'_>) -> CmdResult {

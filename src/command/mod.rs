@@ -22,6 +22,7 @@ mod config;
 mod connection;
 mod debug;
 mod docs;
+mod dump;
 mod expire;
 mod expire_cycle;
 mod flush;
@@ -84,6 +85,7 @@ pub(crate) fn families() -> Vec<&'static [Spec]> {
         config::ROWS,
         connection::ROWS,
         debug::ROWS,
+        dump::ROWS,
         expire::ROWS,
         flush::ROWS,
         hyperloglog::ROWS,

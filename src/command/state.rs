@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::env::Env;
 use crate::keyspace::{DbIndex, Keyspace, UnixMs, Watches};
 use crate::log::LevelSwitch;
-use crate::rdb::Aux;
+use crate::rdb::{Aux, Dumper};
 use crate::replication::{ReplId, Role, Stream};
 
 /// What a command asks of the actors; carried out when the turn ends, in order.
@@ -131,6 +131,8 @@ pub struct NodeState {
     pub applying_stream: bool,
     /// Bytes of an open MULTI of the master's stream: applied, and counted, when its EXEC has been.
     pub unapplied: Vec<u8>,
+    /// DUMP's buffers.
+    pub dumper: Dumper,
 }
 
 impl NodeState {
@@ -185,6 +187,7 @@ impl NodeState {
             expire_cycle: ExpireCycle::default(),
             applying_stream: false,
             unapplied: Vec::new(),
+            dumper: Dumper::default(),
             config_file: None,
             log_level: None,
             env,

@@ -1,9 +1,11 @@
 //! Puts collections together from their parts, for the loader and for RESTORE.
 
 use super::error::LoadCause;
+use super::reader::Value;
 use super::value::{Part, Sink};
-use crate::keyspace::{Building, Keyspace, Kind, OwnedEntry, UnixMs};
+use crate::keyspace::{Building, Keyspace, Kind, OwnedEntry, StrRef, UnixMs};
 use crate::types::listpack::Elem;
+use crate::types::number::parse_i64;
 
 pub(super) struct Builder {
     building: Building,
@@ -14,9 +16,14 @@ impl Builder {
         Builder { building: keyspace.building() }
     }
 
-    /// The entry with the collection whose last part has been taken.
-    pub fn finish(&mut self, key: &[u8], expire: Option<UnixMs>) -> Result<OwnedEntry, LoadCause> {
-        self.building.finish(key, expire).ok_or(LoadCause::Corrupt("an empty collection"))
+    /// The entry for a key whose value has been read; of a collection the last parts that have been taken.
+    pub fn entry(&mut self, key: &[u8], value: Value<'_>, expire: Option<UnixMs>) -> Result<OwnedEntry, LoadCause> {
+        let string = match value {
+            Value::Int(number) => StrRef::Int(number),
+            Value::Bytes(bytes) => parse_i64(bytes).map_or(StrRef::Bytes(bytes), StrRef::Int),
+            Value::Collection { .. } => return self.building.finish(key, expire).ok_or(LoadCause::Corrupt("an empty collection")),
+        };
+        Ok(OwnedEntry::new_string(key, string, expire))
     }
 }
 

@@ -7,8 +7,8 @@ use super::build::Builder;
 use super::error::{LoadCause, LoadError};
 use super::reader::{Item, Reader, Value};
 use super::value::{Nowhere, Part, Sink};
-use super::{Access, Aux, LRU_BITS, STRING_BYTES_MAX};
-use crate::keyspace::{DbIndex, Keyspace, Kind, OwnedEntry, StrRef, UnixMs};
+use super::{Access, Aux, STRING_BYTES_MAX};
+use crate::keyspace::{DbIndex, Keyspace, Kind, OwnedEntry, UnixMs};
 use crate::types::limits::Limits;
 use crate::types::number;
 
@@ -16,8 +16,6 @@ const PROGRESS_BYTES: u64 = 2 * 1024 * 1024;
 const PROGRESS_KEYS: u64 = 10_000;
 /// Entries whose buckets are asked for before the first is put in.
 const BATCH: usize = 32;
-/// The counter of a new key under LFU.
-const LFU_INITIAL: u32 = 5;
 
 #[derive(Clone, Copy, Debug)]
 pub struct LoadOptions {
@@ -211,12 +209,8 @@ impl Target for Loader<'_> {
         }
         let hash = self.keyspace.hash(key);
         self.keyspace.db(db).prefetch_bucket(hash);
-        let entry = match value {
-            Value::Int(number) => OwnedEntry::new_string(key, StrRef::Int(number), expire),
-            Value::Bytes(bytes) => OwnedEntry::new_string(key, number::parse_i64(bytes).map_or(StrRef::Bytes(bytes), StrRef::Int), expire),
-            Value::Collection { .. } => self.builder.finish(key, expire).map_err(|cause| cause.at(offset))?,
-        };
-        if let Some(bits) = access_bits(self.options.access, idle, freq) {
+        let entry = self.builder.entry(key, value, expire).map_err(|cause| cause.at(offset))?;
+        if let Some(bits) = self.options.access.bits(idle, freq) {
             entry.entry().set_lru(bits);
         }
         self.batch.push(Pending { db, hash, entry, offset });
@@ -235,22 +229,13 @@ impl Loader<'_> {
     }
 }
 
-/// The bits that a loaded key starts with, where they mean something.
-fn access_bits(access: Access, idle: Option<u64>, freq: Option<u8>) -> Option<u32> {
-    match access {
-        Access::Ignored => None,
-        Access::Lru { clock } => Some(clock.wrapping_sub(idle.unwrap_or(0).min(u64::from(LRU_BITS)) as u32) & LRU_BITS),
-        Access::Lfu { minutes } => Some(u32::from(minutes) << 8 | freq.map_or(LFU_INITIAL, u32::from)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{Assembly, Writer, WriterOptions};
+    use super::super::{Assembly, LFU_INITIAL, Writer, WriterOptions};
     use super::*;
-    use crate::keyspace::{Key, Kind, Record, RecordValue, SetExpire, digest};
+    use crate::keyspace::{Key, Kind, Record, RecordValue, SetExpire, StrRef, digest};
 
     const SEED: u64 = 7;
 
@@ -398,8 +383,8 @@ mod tests {
         assert_eq!(bits(1, &lru), 5, "idle for no second");
         assert_eq!(bits(2, &lfu), 3 << 8 | 6);
         assert_eq!(bits(0, &lfu), 3 << 8 | LFU_INITIAL, "a file without FREQ");
-        assert_eq!(access_bits(Access::Lru { clock: 5 }, Some(7), None), Some(0xFF_FFFE), "the clock is 24 bits wide");
-        assert_eq!(access_bits(Access::Lru { clock: 5 }, Some(u64::MAX), None), Some(6));
+        assert_eq!(Access::Lru { clock: 5 }.bits(Some(7), None), Some(0xFF_FFFE), "the clock is 24 bits wide");
+        assert_eq!(Access::Lru { clock: 5 }.bits(Some(u64::MAX), None), Some(6));
     }
 
     #[test]

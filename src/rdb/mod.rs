@@ -1,5 +1,5 @@
 //! RDB: the snapshot format of Redis, as bytes. `Writer` encodes captured chunks, `Reader` parses any stream of bytes, `load` builds a
-//! `Keyspace` from it, `verify` reads it without building anything. Knows readers and writers of bytes only: no files, no sockets, no clock.
+//! `Keyspace` from it, `verify` reads it without building anything; `Dumper` and `Payload` are DUMP's and RESTORE's. Knows readers and writers of bytes only: no files, no sockets, no clock.
 //!
 //! Invariants: a length read from the input never sizes an allocation by itself; an error carries the offset of the byte at which the item
 //! that is wrong starts; the writer emits only what its version knows.
@@ -9,6 +9,7 @@ mod build;
 mod checksum;
 mod collections;
 mod compact;
+mod dump;
 mod error;
 mod load;
 pub mod lzf;
@@ -28,6 +29,9 @@ use std::ops::RangeInclusive;
 
 pub use assembly::{Assembly, MakeOverflow, Overflow};
 pub use compact::CompactError;
+#[cfg(test)]
+pub use dump::payload_of;
+pub use dump::{Dumper, Payload, RestoreError};
 pub use error::{LoadCause, LoadError};
 pub use load::{LoadOptions, Loaded, Progress, Summary, load, verify};
 pub use reader::{Item, Reader, Value};
@@ -48,6 +52,9 @@ pub const STRING_BYTES_MAX: u64 = 512 * 1024 * 1024;
 /// The bits of an entry's access information.
 const LRU_BITS: u32 = 0xFF_FFFF;
 
+/// The counter of a new key under LFU.
+const LFU_INITIAL: u32 = 5;
+
 /// What the 24 access bits of an entry mean, for the IDLE and FREQ opcodes. Follows `maxmemory-policy`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Access {
@@ -58,6 +65,17 @@ pub enum Access {
     Lru { clock: u32 },
     /// The bits are 16 bits of minutes, whose present value this is, and 8 bits of counter.
     Lfu { minutes: u16 },
+}
+
+impl Access {
+    /// The bits that a key starts with that was idle for so many seconds, or has this counter; `None` where they mean nothing.
+    pub fn bits(self, idle: Option<u64>, freq: Option<u8>) -> Option<u32> {
+        match self {
+            Access::Ignored => None,
+            Access::Lru { clock } => Some(clock.wrapping_sub(idle.unwrap_or(0).min(u64::from(LRU_BITS)) as u32) & LRU_BITS),
+            Access::Lfu { minutes } => Some(u32::from(minutes) << 8 | freq.map_or(LFU_INITIAL, u32::from)),
+        }
+    }
 }
 
 /// The AUX fields that mean something to a node. Unknown ones are skipped.

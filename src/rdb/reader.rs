@@ -6,14 +6,11 @@
 use std::io::Read;
 
 use super::error::{LoadCause, LoadError};
-use super::source::{BUFFER_BYTES, Source};
+use super::source::{BUFFER_BYTES, BUFFER_BYTES_MIN, Source};
 use super::types::{self, Family};
 use super::value::Sink;
 use super::{STRING_BYTES_MAX, VALKEY_VERSIONS, VERSIONS, encoding, lzf, opcode};
 use crate::keyspace::{DbIndex, Kind, UnixMs};
-
-/// A string up to this long stays in the buffer.
-const IN_PLACE_MAX: u64 = (BUFFER_BYTES / 2) as u64;
 
 /// A key's value: a string as it stands in the input, or a collection whose parts the sink has been given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,10 +72,17 @@ pub struct Reader<R> {
     pub(super) held_second: Vec<u8>,
 }
 
+impl<'a> Reader<&'a [u8]> {
+    /// For the one value in a payload.
+    pub(super) fn of_payload(value: &'a [u8], family: Family) -> Self {
+        Self::with_source(Source::new(value, value.len().clamp(BUFFER_BYTES_MIN, BUFFER_BYTES)), family, 0)
+    }
+}
+
 impl<R: Read> Reader<R> {
     /// Reads magic and version.
     pub fn new(inner: R) -> Result<Self, LoadError> {
-        let mut source = Source::new(inner);
+        let mut source = Source::new(inner, BUFFER_BYTES);
         let magic = source.take(9)?;
         let (family, digits, known) = match magic {
             [b'R', b'E', b'D', b'I', b'S', digits @ ..] => (Family::Redis, digits, VERSIONS),
@@ -93,7 +97,11 @@ impl<R: Read> Reader<R> {
             let (min, max) = known.into_inner();
             return Err(LoadCause::Version { found: version, min, max }.at(0));
         }
-        Ok(Reader {
+        Ok(Self::with_source(source, family, version))
+    }
+
+    fn with_source(source: Source<R>, family: Family, version: u32) -> Self {
+        Reader {
             source,
             family,
             version,
@@ -106,7 +114,7 @@ impl<R: Read> Reader<R> {
             scratch: Vec::new(),
             held: Vec::new(),
             held_second: Vec::new(),
-        })
+        }
     }
 
     /// Does not compare the checksum (`rdbchecksum no`).
@@ -168,13 +176,7 @@ impl<R: Read> Reader<R> {
                     let at = self.string(STRING_BYTES_MAX)?;
                     self.keep(at, |reader| &mut reader.key);
                     let body = self.body(number, sink)?;
-                    let value = match body {
-                        Body::String(At::Int(number)) => Value::Int(number),
-                        Body::String(At::Buffered(len)) => Value::Bytes(self.source.before(len)),
-                        Body::String(At::Scratch) => Value::Bytes(&self.scratch),
-                        Body::Collection { kind, elements } => Value::Collection { kind, elements },
-                    };
-                    return Ok(Item::Key { db: self.db, key: &self.key, expire, idle, freq, value });
+                    return Ok(Item::Key { db: self.db, key: &self.key, expire, idle, freq, value: self.shown_value(body) });
                 }
                 types::MODULE_EARLY | types::MODULE => {
                     let at = self.string(STRING_BYTES_MAX)?;
@@ -185,6 +187,25 @@ impl<R: Read> Reader<R> {
                 }
                 other => return Err(self.refused(other).at(opcode_at)),
             }
+        }
+    }
+
+    /// A value with its type in front, as in a payload.
+    pub(super) fn value(&mut self, sink: &mut dyn Sink) -> Result<Value<'_>, LoadError> {
+        let number = self.source.byte()?;
+        if !types::is_held(self.family, number) {
+            return Err(self.refused(number).at(0));
+        }
+        let body = self.body(number, sink)?;
+        Ok(self.shown_value(body))
+    }
+
+    fn shown_value(&self, body: Body) -> Value<'_> {
+        match body {
+            Body::String(At::Int(number)) => Value::Int(number),
+            Body::String(At::Buffered(len)) => Value::Bytes(self.source.before(len)),
+            Body::String(At::Scratch) => Value::Bytes(&self.scratch),
+            Body::Collection { kind, elements } => Value::Collection { kind, elements },
         }
     }
 
@@ -322,7 +343,7 @@ impl<R: Read> Reader<R> {
         let first = self.source.byte()?;
         if let Some(len) = self.length_from(first)? {
             bounded(len, max, at)?;
-            if len <= IN_PLACE_MAX {
+            if len <= self.source.in_place_max() {
                 self.source.take(len as usize)?;
                 return Ok(At::Buffered(len as usize));
             }
@@ -343,7 +364,7 @@ impl<R: Read> Reader<R> {
         let raw_len = self.plain_length()?;
         bounded(packed_len, max, at)?;
         bounded(raw_len, max, at)?;
-        let packed = if packed_len <= IN_PLACE_MAX {
+        let packed = if packed_len <= self.source.in_place_max() {
             self.source.take(packed_len as usize)?
         } else {
             self.source.gather(packed_len, &mut self.packed)?;

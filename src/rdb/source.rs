@@ -6,6 +6,8 @@ use super::checksum::{self, Checksum};
 use super::error::{LoadCause, LoadError};
 
 pub(super) const BUFFER_BYTES: usize = 128 * 1024;
+/// Room for what is taken in one piece whatever its length.
+pub(super) const BUFFER_BYTES_MIN: usize = 512;
 
 pub(super) struct Source<R> {
     inner: R,
@@ -21,9 +23,14 @@ pub(super) struct Source<R> {
 }
 
 impl<R: Read> Source<R> {
-    pub fn new(inner: R) -> Self {
-        let buffer = vec![0; BUFFER_BYTES].into_boxed_slice();
+    pub fn new(inner: R, buffer_bytes: usize) -> Self {
+        let buffer = vec![0; buffer_bytes].into_boxed_slice();
         Source { inner, buffer, at: 0, end: 0, base: 0, hashed: 0, checksum: checksum::start() }
+    }
+
+    /// The longest string to take in place.
+    pub fn in_place_max(&self) -> u64 {
+        self.buffer.len() as u64 / 2
     }
 
     pub fn offset(&self) -> u64 {

@@ -9,6 +9,7 @@ use super::checksum::{self, Checksum};
 use super::lzf::Compressor;
 use super::{Access, Aux, LRU_BITS, VERSION_WRITTEN, VERSIONS, encoding, opcode, types};
 use crate::keyspace::{CollectionId, DbIndex, Entry, Form, Kind, Record, RecordValue, ValueRef};
+use crate::types::intset::IntSet;
 use crate::types::listpack::{ElemBuf, Pack};
 use crate::types::number;
 
@@ -177,20 +178,22 @@ impl<W: Write> Writer<W> {
             self.out.buffer.extend_from_slice(&at.0.to_le_bytes());
         }
         self.access(record.lru);
-        self.out.buffer.push(match record.kind {
-            Kind::String => types::STRING,
-            Kind::Set => types::SET,
-            kind => unreachable!("no {kind:?} can be stored yet"),
-        });
+        self.out.buffer.push(type_of(record));
         self.string(record.key)?;
+        self.body(record)?;
+        self.keys += 1;
+        self.drain()
+    }
+
+    /// A record's value, or what stands before the elements that follow.
+    fn body(&mut self, record: &Record<'_>) -> io::Result<()> {
         match record.value {
             RecordValue::Int(number) => self.out.integer(number),
             RecordValue::Bytes(bytes) => self.string(bytes)?,
             RecordValue::Block(form, bytes) => self.block(form, bytes)?,
             RecordValue::Elements { len, .. } => self.out.length(len),
         }
-        self.keys += 1;
-        self.drain()
+        Ok(())
     }
 
     /// One element of the collection that `record` has begun.
@@ -199,22 +202,34 @@ impl<W: Write> Writer<W> {
         self.drain()
     }
 
-    /// Encodes one value, as a key without name and expiry.
-    pub fn value(&mut self, db: DbIndex, entry: &Entry) -> io::Result<()> {
-        self.record(db, &Record { key: b"", expire: None, lru: 0, ..Record::of(entry, CollectionId(0)) })?;
+    /// Encodes one value, its type in front.
+    pub fn value(&mut self, entry: &Entry) -> io::Result<()> {
+        let record = Record::of(entry, CollectionId(0));
+        self.out.buffer.push(type_of(&record));
+        self.body(&record)?;
         match entry.value() {
             ValueRef::Big(big) => big.elements().try_for_each(|element| self.element(&element)),
-            _ => Ok(()),
+            _ => self.drain(),
         }
     }
 
     /// A small collection.
     fn block(&mut self, form: Form, bytes: &[u8]) -> io::Result<()> {
-        assert!(form == Form::ListPack, "{form:?} can't be stored yet");
-        let pack = Pack::new(bytes);
-        self.out.length(pack.len() as u64);
-        let mut buffer = ElemBuf::new();
-        pack.iter().try_for_each(|elem| self.string(elem.bytes(&mut buffer)))
+        match form {
+            Form::IntSet => {
+                let numbers = IntSet::new(bytes);
+                self.out.length(numbers.len() as u64);
+                numbers.iter().for_each(|number| self.out.integer(number));
+                Ok(())
+            }
+            Form::ListPack => {
+                let pack = Pack::new(bytes);
+                self.out.length(pack.len() as u64);
+                let mut buffer = ElemBuf::new();
+                pack.iter().try_for_each(|elem| self.string(elem.bytes(&mut buffer)))
+            }
+            Form::ListPackEx => unreachable!("no {form:?} can be stored yet"),
+        }
     }
 
     /// Bytes that another writer has encoded, without a header.
@@ -262,6 +277,11 @@ impl<W: Write> Writer<W> {
 
     pub fn options(&self) -> WriterOptions {
         self.options
+    }
+
+    /// `rdbcompression` for what follows.
+    pub(super) fn set_compress(&mut self, compress: bool) {
+        self.options.compress = compress;
     }
 
     pub fn get_ref(&self) -> &W {
@@ -314,5 +334,14 @@ impl<W: Write> Writer<W> {
 
     fn drain(&mut self) -> io::Result<()> {
         if self.out.buffer.len() >= BUFFER_BYTES { self.out.flush() } else { Ok(()) }
+    }
+}
+
+/// The oldest type that holds the value.
+fn type_of(record: &Record<'_>) -> u8 {
+    match record.kind {
+        Kind::String => types::STRING,
+        Kind::Set => types::SET,
+        kind => unreachable!("no {kind:?} can be stored yet"),
     }
 }
