@@ -12,17 +12,20 @@ use super::members::Members;
 use super::snapshot::{CollectionId, Record};
 use crate::types::listpack::Pack;
 use crate::types::memory::size_class;
+use crate::types::stream::Stream;
 
 /// A collection that has outgrown the compact block.
 pub enum Big {
     Set(Members),
+    Stream(Stream),
 }
 
 impl Big {
-    /// Elements, as a snapshot writes them: fields of a hash, members of a set.
+    /// Elements, as a snapshot writes them: fields of a hash, members of a set, entries of a stream.
     pub fn len(&self) -> u64 {
         match self {
             Big::Set(members) => members.len(),
+            Big::Stream(stream) => stream.len(),
         }
     }
     pub fn is_empty(&self) -> bool {
@@ -32,6 +35,7 @@ impl Big {
     pub(super) fn allocated(&self) -> usize {
         let own = match self {
             Big::Set(members) => members.allocated(),
+            Big::Stream(stream) => stream.allocated(),
         };
         own + size_class(size_of::<BigCell>() + 16)
     }
@@ -39,25 +43,29 @@ impl Big {
     pub(super) fn encoding(&self) -> &'static str {
         match self {
             Big::Set(_) => "hashtable",
+            Big::Stream(_) => "stream",
         }
     }
-    /// The elements' records, as a snapshot writes them.
+    /// The elements' records, as a snapshot writes them where they come apart from the key: a stream's do not.
     pub fn elements(&self) -> impl Iterator<Item = Record<'_>> {
         let entries = match self {
-            Big::Set(members) => members.iter(),
+            Big::Set(members) => Some(members.iter()),
+            Big::Stream(_) => None,
         };
-        entries.map(|entry| Record::of(entry, CollectionId(0)))
+        entries.into_iter().flatten().map(|entry| Record::of(entry, CollectionId(0)))
     }
     /// COPY, which costs what it costs in Redis.
     pub(super) fn deep_copy(&self) -> Big {
         match self {
             Big::Set(members) => Big::Set(members.deep_copy()),
+            Big::Stream(stream) => Big::Stream(stream.clone()),
         }
     }
     /// The table of elements, of those that have one: a snapshot captures it bucket by bucket.
     pub(super) fn members_mut(&mut self) -> Option<&mut Members> {
         match self {
             Big::Set(members) => Some(members),
+            Big::Stream(_) => None,
         }
     }
 }

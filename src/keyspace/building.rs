@@ -6,6 +6,7 @@ use super::hasher::KeyHasher;
 use super::set::SetEdit;
 use super::{Keyspace, Kind, UnixMs};
 use crate::types::limits::Limits;
+use crate::types::stream::Stream;
 
 /// One collection after another.
 pub struct Building {
@@ -27,7 +28,7 @@ impl Building {
     pub fn begin(&mut self, kind: Kind) {
         let old = std::mem::replace(&mut self.value, Value::new(Vec::new()));
         self.kind = kind;
-        self.value = Value::new(old.into_scratch());
+        self.value = if kind == Kind::Stream { Value::new_stream() } else { Value::new(old.into_scratch()) };
         if kind == Kind::Set {
             self.set().expect_ints();
         }
@@ -38,6 +39,9 @@ impl Building {
     pub fn set(&mut self) -> SetEdit<'_> {
         assert!(self.kind == Kind::Set);
         SetEdit::new(&mut self.value, &self.limits, &self.hasher)
+    }
+    pub fn stream(&mut self) -> &mut Stream {
+        self.value.stream_mut()
     }
     /// An entry with the collection that has been built, which is gone here; `None` if that is empty, unless it is a stream.
     pub fn finish(&mut self, key: &[u8], expire: Option<UnixMs>) -> Option<OwnedEntry> {

@@ -4,6 +4,7 @@ use sha1::{Digest, Sha1};
 
 use super::{DbIndex, Entry, Keyspace, StrRef, ValueRef};
 use crate::types::listpack::ElemBuf;
+use crate::types::stream::StreamId;
 
 /// The digest of all databases, 20 bytes; zeros when all are empty. Keys that are logically expired but not deleted count, as in Redis.
 pub fn dataset(keyspace: &Keyspace) -> [u8; 20] {
@@ -44,6 +45,16 @@ fn mix_value(digest: &mut [u8; 20], entry: &Entry) {
 }
 
 fn mix_collection(digest: &mut [u8; 20], entry: &Entry) {
+    if let Some(stream) = entry.stream() {
+        let (mut field_text, mut value_text) = (ElemBuf::new(), ElemBuf::new());
+        for entry in stream.range(StreamId::MIN, StreamId::MAX) {
+            mix(digest, format!("{}.{}", entry.id.ms, entry.id.seq).as_bytes());
+            for (field, value) in entry.pairs() {
+                mix(digest, field.bytes(&mut field_text));
+                mix(digest, value.bytes(&mut value_text));
+            }
+        }
+    }
     if let Some(set) = entry.set() {
         let mut buffer = ElemBuf::new();
         set.iter().for_each(|member| xor(digest, member.bytes(&mut buffer)));

@@ -13,6 +13,7 @@ mod members;
 mod memory;
 mod set;
 mod snapshot;
+mod stream;
 mod table;
 mod watch;
 

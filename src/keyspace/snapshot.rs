@@ -10,10 +10,11 @@
 
 use std::collections::VecDeque;
 
-use super::big::BigBox;
+use super::big::{Big, BigBox};
 use super::entry::{Entry, Form, OwnedEntry, SharedBytes};
 use super::table::Guard;
 use super::{DbIndex, Kind, StrRef, UnixMs, ValueRef};
+use crate::types::stream::Stream;
 
 /// A chunk is closed when it holds this many bytes of records.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -45,6 +46,8 @@ pub struct Chunk {
 /// What a chunk holds a count of, instead of copying it.
 enum Shared {
     Bytes(SharedBytes),
+    /// A clone, which costs a few counts.
+    Stream(Box<Stream>),
 }
 
 /// One captured key, or one element of a collection: a set's member, a hash's field with its value, a sorted set's member with its score (the bits
@@ -57,7 +60,7 @@ pub struct Record<'a> {
     pub value: RecordValue<'a>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub enum RecordValue<'a> {
     Int(i64),
     Bytes(&'a [u8]),
@@ -68,6 +71,7 @@ pub enum RecordValue<'a> {
         id: CollectionId,
         len: u64,
     },
+    Stream(&'a Stream),
 }
 
 impl<'a> Record<'a> {
@@ -77,6 +81,7 @@ impl<'a> Record<'a> {
             ValueRef::String(StrRef::Int(number)) => RecordValue::Int(number),
             ValueRef::String(StrRef::Bytes(bytes)) => RecordValue::Bytes(bytes),
             ValueRef::Block(form, bytes) => RecordValue::Block(form, bytes),
+            ValueRef::Big(Big::Stream(stream)) => RecordValue::Stream(stream),
             ValueRef::Big(big) => RecordValue::Elements { id, len: big.len() },
         };
         Record { key: entry.key(), kind: entry.kind(), expire: entry.expire_at(), lru: entry.lru(), value }
@@ -111,11 +116,16 @@ impl Chunk {
                     let id = CollectionId(u64::from_le_bytes(array(&mut rest)));
                     RecordValue::Elements { id, len: u64::from_le_bytes(array(&mut rest)) }
                 }
+                _ if kind == Kind::Stream => match shared.next() {
+                    Some(Shared::Stream(stream)) => RecordValue::Stream(stream),
+                    _ => unreachable!("a shared value for every record that says so"),
+                },
                 value => {
                     let form = (kind != Kind::String).then(|| Form::from_bits(array::<1>(&mut rest)[0]));
                     let bytes = match value {
-                        SHARED => match shared.next().expect("a shared value for every record that says so") {
-                            Shared::Bytes(bytes) => bytes,
+                        SHARED => match shared.next() {
+                            Some(Shared::Bytes(bytes)) => bytes,
+                            _ => unreachable!("a shared value for every record that says so"),
                         },
                         _ => {
                             let len = u32::from_le_bytes(array(&mut rest)) as usize;
@@ -134,7 +144,7 @@ impl Chunk {
     }
     #[cfg(test)]
     pub(super) fn first_shared(&self) -> *const u8 {
-        let Shared::Bytes(bytes) = &self.shared[0];
+        let Shared::Bytes(bytes) = &self.shared[0] else { panic!("a stream") };
         bytes.as_ptr()
     }
     /// Adds an entry's record; `collection` is the number that its elements will come under, if they come apart.
@@ -143,7 +153,7 @@ impl Chunk {
         let shared = entry.share();
         let value = match (&shared, record.value) {
             (_, RecordValue::Elements { .. }) => ELEMENTS,
-            (Some(_), _) => SHARED,
+            (Some(_), _) | (_, RecordValue::Stream(_)) => SHARED,
             (None, RecordValue::Int(_)) => INT,
             (None, _) => BYTES,
         };
@@ -165,6 +175,10 @@ impl Chunk {
             (Some(shared), _) => {
                 self.shared_bytes += shared.len();
                 self.shared.push(Shared::Bytes(shared));
+            }
+            (None, RecordValue::Stream(stream)) => {
+                self.shared_bytes += stream.allocated();
+                self.shared.push(Shared::Stream(Box::new(stream.clone())));
             }
             (None, RecordValue::Int(number)) => self.records.extend_from_slice(&number.to_le_bytes()),
             (None, RecordValue::Bytes(bytes) | RecordValue::Block(_, bytes)) => {

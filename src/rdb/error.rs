@@ -4,6 +4,7 @@ use std::io;
 
 use super::compact::CompactError;
 use crate::types::listpack::PackError;
+use crate::types::stream::BlockError;
 
 /// A refused snapshot. Nothing of it has been kept.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +32,8 @@ pub enum LoadCause {
     Corrupt(&'static str),
     #[error("corrupt RDB: {0}")]
     Compact(#[from] CompactError),
+    #[error("corrupt RDB: {0}")]
+    StreamNode(#[from] BlockError),
     #[error("the RDB uses database {found}, and there are only {databases} here")]
     DatabaseOutOfRange { found: u64, databases: u32 },
     #[error("the RDB has a key twice")]

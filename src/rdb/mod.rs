@@ -16,6 +16,7 @@ pub mod lzf;
 mod reader;
 mod source;
 mod stream;
+mod stream_writer;
 mod types;
 mod value;
 mod writer;
@@ -36,7 +37,7 @@ pub use error::{LoadCause, LoadError};
 pub use load::{LoadOptions, Loaded, Progress, Summary, load, verify};
 pub use reader::{Item, Reader, Value};
 pub use types::Family;
-pub use value::{EntriesRead, Id, Part, Sink, StreamHistory, StreamInfo};
+pub use value::{EntriesRead, Part, Sink, StreamHistory, StreamInfo};
 pub use writer::{Writer, WriterOptions};
 
 /// The versions of the REDIS family that the reader takes: all that end in a checksum, up to Redis 8.4's.

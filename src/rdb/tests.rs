@@ -3,9 +3,11 @@
 use std::io::{ErrorKind, Read};
 
 use super::reader::{Item, Reader, Value};
-use super::value::{Id, Nowhere, Part, Sink, StreamHistory, StreamInfo};
+use super::value::{Nowhere, Part, Sink, StreamHistory, StreamInfo};
 use super::{Access, Aux, LoadCause, LoadError, Writer, WriterOptions, checksum};
 use crate::keyspace::{DbIndex, Kind, Record, RecordValue, UnixMs};
+use crate::types::listpack::Elem;
+use crate::types::stream::{Entry, StreamId};
 
 /// A snapshot with a right checksum.
 pub(super) fn file(version: &str, body: &[u8]) -> Vec<u8> {
@@ -53,15 +55,19 @@ impl Sink for Recorder {
     }
     fn part(&mut self, part: Part<'_>) -> Result<(), LoadCause> {
         let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
-        let id = |(ms, seq): Id| format!("{ms}-{seq}");
+        let id = |id: StreamId| id.to_string();
         self.0.push(match part {
             Part::Element(element) => text(element),
             Part::Member { member, score } => format!("{} {score:?}", text(member)),
             Part::Field { field, value, expire } => {
                 format!("{}: {}{}", text(field), text(value), expire.map_or(String::new(), |at| format!(" at {}", at.0)))
             }
-            Part::Entry { id: at, fields } => {
-                format!("{} {}", id(at), fields.iter().map(|elem| text(&elem.to_vec())).collect::<Vec<_>>().join(" "))
+            Part::Block(block) => {
+                let entry = |entry: Entry<'_>| {
+                    let pair = |(field, value): (Elem<'_>, Elem<'_>)| format!(" {} {}", text(&field.to_vec()), text(&value.to_vec()));
+                    format!("{}{}", entry.id, entry.pairs().map(pair).collect::<String>())
+                };
+                block.entries().map(entry).collect::<Vec<_>>().join("; ")
             }
             Part::Stream(StreamInfo { len, last_id, history }) => {
                 let history = history.map(|StreamHistory { max_deleted_id, entries_added }| format!(" {} {entries_added}", id(max_deleted_id)));

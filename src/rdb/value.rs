@@ -3,10 +3,7 @@
 
 use super::error::LoadCause;
 use crate::keyspace::{Kind, UnixMs};
-use crate::types::listpack::Elem;
-
-/// An id of a stream's entry: milliseconds and sequence number.
-pub type Id = (u64, u64);
+use crate::types::stream::{Block, StreamId};
 
 /// A piece of a collection.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -17,29 +14,29 @@ pub enum Part<'a> {
     Member { member: &'a [u8], score: f64 },
     /// A field of a hash, with its own expiry if it has one.
     Field { field: &'a [u8], value: &'a [u8], expire: Option<UnixMs> },
-    /// The next entry of a stream: fields and values in turn. Ids ascend.
-    Entry { id: Id, fields: &'a [Elem<'a>] },
+    /// The next block of a stream's entries: behind those before.
+    Block(&'a Block),
     /// What is told of the whole stream, behind its entries.
     Stream(StreamInfo),
     /// A consumer group of the stream.
-    Group { name: &'a [u8], last_id: Id, entries_read: EntriesRead },
+    Group { name: &'a [u8], last_id: StreamId, entries_read: EntriesRead },
     /// A consumer of the last group.
     Consumer { name: &'a [u8], seen: UnixMs, active: Option<UnixMs> },
     /// An entry that the last consumer has been given and has not acknowledged. Ids ascend.
-    Pending { id: Id, delivered: UnixMs, count: u64 },
+    Pending { id: StreamId, delivered: UnixMs, count: u64 },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamInfo {
     pub len: u64,
-    pub last_id: Id,
+    pub last_id: StreamId,
     /// Before 7.0 none of this was kept.
     pub history: Option<StreamHistory>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StreamHistory {
-    pub max_deleted_id: Id,
+    pub max_deleted_id: StreamId,
     pub entries_added: u64,
 }
 

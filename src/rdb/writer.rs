@@ -7,6 +7,7 @@ use std::io::{self, Write};
 
 use super::checksum::{self, Checksum};
 use super::lzf::Compressor;
+use super::stream_writer::stream_type;
 use super::{Access, Aux, LRU_BITS, VERSION_WRITTEN, VERSIONS, encoding, opcode, types};
 use crate::keyspace::{CollectionId, DbIndex, Entry, Form, Kind, Record, RecordValue, ValueRef};
 use crate::types::intset::IntSet;
@@ -178,7 +179,7 @@ impl<W: Write> Writer<W> {
             self.out.buffer.extend_from_slice(&at.0.to_le_bytes());
         }
         self.access(record.lru);
-        self.out.buffer.push(type_of(record));
+        self.out.buffer.push(type_of(record, self.options.version));
         self.string(record.key)?;
         self.body(record)?;
         self.keys += 1;
@@ -192,6 +193,7 @@ impl<W: Write> Writer<W> {
             RecordValue::Bytes(bytes) => self.string(bytes)?,
             RecordValue::Block(form, bytes) => self.block(form, bytes)?,
             RecordValue::Elements { len, .. } => self.out.length(len),
+            RecordValue::Stream(stream) => self.stream(stream)?,
         }
         Ok(())
     }
@@ -205,7 +207,7 @@ impl<W: Write> Writer<W> {
     /// Encodes one value, its type in front.
     pub fn value(&mut self, entry: &Entry) -> io::Result<()> {
         let record = Record::of(entry, CollectionId(0));
-        self.out.buffer.push(type_of(&record));
+        self.out.buffer.push(type_of(&record, self.options.version));
         self.body(&record)?;
         match entry.value() {
             ValueRef::Big(big) => big.elements().try_for_each(|element| self.element(&element)),
@@ -234,8 +236,7 @@ impl<W: Write> Writer<W> {
 
     /// Bytes that another writer has encoded, without a header.
     pub(super) fn encoded(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.out.put(bytes)?;
-        self.drain()
+        self.raw(bytes)
     }
 
     /// The keys of `other`, whose bytes have been added, are this one's; `other` begins anew.
@@ -312,7 +313,7 @@ impl<W: Write> Writer<W> {
     }
 
     /// A string in its shortest form.
-    fn string(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn string(&mut self, bytes: &[u8]) -> io::Result<()> {
         if bytes.len() <= INT_TEXT_MAX
             && let Some(number) = number::parse_i64(bytes).and_then(|number| i32::try_from(number).ok())
         {
@@ -332,16 +333,26 @@ impl<W: Write> Writer<W> {
         self.out.put(bytes)
     }
 
+    pub(super) fn length(&mut self, len: u64) {
+        self.out.length(len);
+    }
+
+    pub(super) fn raw(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.out.put(bytes)?;
+        self.drain()
+    }
+
     fn drain(&mut self) -> io::Result<()> {
         if self.out.buffer.len() >= BUFFER_BYTES { self.out.flush() } else { Ok(()) }
     }
 }
 
-/// The oldest type that holds the value.
-fn type_of(record: &Record<'_>) -> u8 {
+/// The oldest type that holds the value; of a stream, the one that this version has for them.
+fn type_of(record: &Record<'_>, version: u32) -> u8 {
     match record.kind {
         Kind::String => types::STRING,
         Kind::Set => types::SET,
+        Kind::Stream => stream_type(version),
         kind => unreachable!("no {kind:?} can be stored yet"),
     }
 }

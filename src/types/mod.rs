@@ -13,4 +13,5 @@ pub mod memory;
 pub mod number;
 pub mod sparkline;
 pub mod split;
+pub mod stream;
 pub mod tree;

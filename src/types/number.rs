@@ -30,6 +30,29 @@ pub fn parse_i64(text: &[u8]) -> Option<i64> {
     if negative { (value <= 1 << 63).then(|| (value as i64).wrapping_neg()) } else { i64::try_from(value).ok() }
 }
 
+/// `string2ull`, by which cursors and stream IDs are read: what `parse_i64` takes, and besides whatever `strtoull` takes: white space in front, signs, leading
+/// zeros, up to the largest u64; a negative number in one of these forms wraps around.
+pub fn parse_u64(text: &[u8]) -> Option<u64> {
+    if let Some(number) = parse_i64(text) {
+        return u64::try_from(number).ok();
+    }
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
+    let text = &text[text.iter().take_while(|byte| is_space(byte)).count()..];
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    if digits.is_empty() {
+        return None;
+    }
+    let value = digits.iter().try_fold(0u64, |value, byte| {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 { None } else { value.checked_mul(10)?.checked_add(u64::from(digit)) }
+    })?;
+    Some(if negative { value.wrapping_neg() } else { value })
+}
+
 /// `getDoubleFromObject`/`strtod` as ZADD reads it: decimal or hexadecimal, `inf` and `infinity` with a sign or none. `None` for NaN, empty,
 /// spaces, overflow, and for underflow to zero; a denormal is a number.
 pub fn parse_f64(text: &[u8]) -> Option<f64> {
@@ -109,6 +132,18 @@ mod tests {
         let refused = ["", "-", "+1", "-0", "00", "01", "-01", " 1", "1 ", "1.0", "0x1", "a", "9223372036854775808", "-9223372036854775809"];
         for text in refused.into_iter().chain(["18446744073709551616", "99999999999999999999", "1\0"]) {
             assert_eq!(parse_i64(text.as_bytes()), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn cursors_and_ids_are_read_as_strtoull_does() {
+        let max = u64::MAX;
+        for (text, number) in [("0", 0), (" 0", 0), ("+7", 7), ("018", 18), ("18446744073709551615", max), ("-0", 0), ("-05", 5u64.wrapping_neg())] {
+            assert_eq!(parse_u64(text.as_bytes()), Some(number), "{text:?}");
+        }
+        assert_eq!((parse_u64(b"\x0b\t5"), parse_u64(b" -18446744073709551615")), (Some(5), Some(1)));
+        for text in ["", " ", "-", "-1", "x", "0 ", "+", "++1", "+ 1", "18446744073709551616", " -18446744073709551616"] {
+            assert_eq!(parse_u64(text.as_bytes()), None, "{text:?}");
         }
     }
 

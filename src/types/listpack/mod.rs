@@ -11,6 +11,7 @@
 mod edit;
 mod element;
 mod redis;
+pub mod run;
 #[cfg(test)]
 mod tests;
 

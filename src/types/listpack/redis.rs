@@ -5,8 +5,8 @@
 use super::element::{backlen_width, decode, write_backlen};
 use super::{ELEMENTS_MAX, Elem, Encoded, HEADER, Pack, PackMut};
 
-const REDIS_HEADER: usize = 6;
-const REDIS_END: u8 = 0xFF;
+pub(super) const REDIS_HEADER: usize = 6;
+pub(super) const REDIS_END: u8 = 0xFF;
 /// The longest backlen.
 const BACKLEN_MAX: usize = 5;
 
