@@ -191,6 +191,7 @@ fn load_failed(shell: &Shell, error: LoadError) {
 /// The loaded data becomes the node's; a slave can go on from where its file says it was.
 fn put_in_place(state: &mut NodeState, loaded: Loaded) {
     state.tick();
+    (state.save.last_load_keys, state.save.last_load_expired) = (loaded.keys_loaded, loaded.keys_expired);
     info!(state.log, "DB loaded from disk"; "keys" => loaded.keys_loaded, "expired" => loaded.keys_expired, "bytes" => loaded.bytes);
     state.keyspace.replace(loaded.keyspace);
     let Role::Replica(link) = &mut state.role else { return };

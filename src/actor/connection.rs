@@ -157,7 +157,10 @@ impl Pump {
             match polled {
                 Poll::Pending => return,
                 Poll::Ready(Ok(0)) => self.end(),
-                Poll::Ready(Ok(_)) => self.shell.ready(&self.conn),
+                Poll::Ready(Ok(_)) => {
+                    self.conn.reads.set(self.conn.reads.get() + 1);
+                    self.shell.ready(&self.conn);
+                }
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Poll::Ready(Err(_)) => self.end(),
             }

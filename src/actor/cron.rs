@@ -65,8 +65,8 @@ fn tick(act: &mut Keyspace) {
 
 fn sample(state: &mut NodeState) {
     let stats = &mut state.stats;
-    if stats.samples.back().is_none_or(|last| state.now_ms - last.0 >= SAMPLE_MS) {
-        stats.samples.push_back((state.now_ms, stats.commands_processed, stats.net_input_bytes, stats.net_output_bytes));
+    if stats.samples.back().is_none_or(|last| state.now_ms - last.ms >= SAMPLE_MS) {
+        stats.samples.push_back(stats.sample(state.now_ms));
         if stats.samples.len() > SAMPLES {
             stats.samples.pop_front();
         }
@@ -98,6 +98,7 @@ fn clients(state: &mut NodeState) {
         let since = *client.soft_limit_since_ms.get_or_insert(now_ms);
         if now_ms - since > limit.soft_seconds as i64 * 1000 {
             warn!(state.log, "Client closed for overcoming of the soft output buffer limit"; "id" => client.id, "addr" => %client.addr);
+            state.stats.output_limit_disconnections += 1;
             state.requests.push(Request::Close(slot));
         }
     }

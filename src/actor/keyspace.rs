@@ -117,6 +117,7 @@ impl Keyspace {
         {
             let stats = &mut self.shell.state.borrow_mut().stats;
             stats.turns += 1;
+            stats.turns_ns += ended - cpu_from;
             stats.longest_turn_ns = stats.longest_turn_ns.max(ended - cpu_from);
             stats.longest_turn_ever_ns = stats.longest_turn_ever_ns.max(ended - cpu_from);
             stats.longest_snapshot_step_ns = stats.longest_snapshot_step_ns.max(ended - turned);

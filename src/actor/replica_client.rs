@@ -364,6 +364,7 @@ impl Attempt {
         let mut state = self.shell.state.borrow_mut();
         let state = &mut *state;
         let (replid, offset) = history.unwrap_or_else(|| (ReplId::random(&*state.env.random), ReplOffset(0)));
+        (state.save.last_load_keys, state.save.last_load_expired) = (loaded.keys_loaded, loaded.keys_expired);
         info!(state.log, "MASTER <-> REPLICA sync: Finished with success"; "keys" => loaded.keys_loaded, "bytes" => loaded.bytes, "offset" => offset.0);
         for db in 0..state.keyspace.databases() {
             state.touch_all_watchers(crate::keyspace::DbIndex(db));

@@ -287,6 +287,7 @@ impl ReplicationMaster {
                 lost.push(slot);
             } else if limit.hard > 0 && behind > hard || soft_since.is_some_and(|since| now_ms - since > limit.soft_seconds as i64 * 1000) {
                 warn!(state.log, "Replica closed for overcoming of output buffer limits"; "addr" => %client.addr, "behind" => behind);
+                state.stats.output_limit_disconnections += 1;
                 lost.push(slot);
             }
         }

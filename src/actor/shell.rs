@@ -60,6 +60,8 @@ pub struct Conn {
     /// A write would block: the pump waits for the socket.
     pub(super) write_blocked: Cell<bool>,
     pub(super) waker: RefCell<Option<Waker>>,
+    /// Reads that the turn has not counted yet.
+    pub(super) reads: Cell<u32>,
 }
 
 pub(super) struct ConnIo {
@@ -83,6 +85,7 @@ impl Conn {
             paused: Cell::new(false),
             write_blocked: Cell::new(false),
             waker: RefCell::new(None),
+            reads: Cell::new(0),
         }
     }
 

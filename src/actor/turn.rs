@@ -109,6 +109,7 @@ impl Turn {
         let congested = shell.is_congested(state, conn.slot);
         let Some(client) = state.clients.get_mut(conn.slot) else { return };
         client.last_interaction_ms = state.steady_ms;
+        state.stats.reads_processed += u64::from(conn.reads.take());
         let limits = limits(client.is(ClientFlags::AUTHENTICATED), &state.config);
         let db = client.db;
         let waits = congested || client.flags.intersects(ClientFlags::BLOCKED | ClientFlags::CLOSE_AFTER_REPLY);
@@ -164,6 +165,7 @@ impl Turn {
         if incomplete as u64 > state.config.client_query_buffer_limit && !is_master {
             let client = state.clients.at_mut(conn.slot);
             warn!(state.log, "Closing client that reached max query buffer length"; "addr" => %client.addr, "bytes" => incomplete);
+            state.stats.query_limit_disconnections += 1;
             client.flags |= ClientFlags::CLOSE_ASAP;
         }
         self.conns.push(group);
@@ -344,7 +346,9 @@ impl Turn {
             }
             let killed = client.is(ClientFlags::CLOSE_ASAP);
             let keep = !killed && (conn.write_blocked.get() || shell.flush(state, &conn));
-            if !keep || over_hard_limit(state, conn.slot) {
+            let over_limit = over_hard_limit(state, conn.slot);
+            state.stats.output_limit_disconnections += u64::from(over_limit);
+            if !keep || over_limit {
                 state.requests.push(Request::Close(conn.slot));
             }
             state.count_client(conn.slot);

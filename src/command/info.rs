@@ -19,6 +19,7 @@ const SECTIONS: &[(&str, bool, Section)] = &[
     ("clients", true, clients),
     ("memory", true, super::memory::section),
     ("persistence", true, persistence),
+    ("threads", true, threads),
     ("stats", true, stats),
     ("replication", true, replication),
     ("cpu", true, cpu),
@@ -141,7 +142,10 @@ fn persistence(node: &mut NodeState, out: &mut String) {
     let loading = node.loading.as_ref();
     field(out, "loading", u8::from(loading.is_some_and(|loading| !loading.is_async)));
     field(out, "async_loading", u8::from(loading.is_some_and(|loading| loading.is_async)));
+    // Nothing is forked, so nothing is copied by the kernel.
+    ["current_cow_peak", "current_cow_size", "current_cow_size_age"].iter().for_each(|name| field(out, name, 0));
     let (keys_done, keys_total) = if save.bgsave_started_ms.is_some() { (save.keys_done, save.keys_total) } else { (0, 0) };
+    field(out, "current_fork_perc", format_args!("{:.2}", keys_done as f64 * 100.0 / keys_total.max(1) as f64));
     field(out, "current_save_keys_processed", keys_done);
     field(out, "current_save_keys_total", keys_total);
     field(out, "rdb_changes_since_last_save", node.dirty.saturating_sub(save.dirty_at_last_save));
@@ -151,9 +155,12 @@ fn persistence(node: &mut NodeState, out: &mut String) {
     field(out, "rdb_last_bgsave_time_sec", save.last_bgsave_seconds);
     field(out, "rdb_current_bgsave_time_sec", save.bgsave_started_ms.map_or(-1, |started_ms| (node.now_ms - started_ms) / 1000));
     field(out, "rdb_saves", node.stats.snapshots);
-    field(out, "aof_enabled", 0);
-    field(out, "aof_rewrite_in_progress", 0);
-    field(out, "aof_rewrite_scheduled", 0);
+    field(out, "rdb_last_cow_size", 0);
+    field(out, "rdb_last_load_keys_expired", save.last_load_expired);
+    field(out, "rdb_last_load_keys_loaded", save.last_load_keys);
+    append_only_file(out);
+    field(out, "module_fork_in_progress", 0);
+    field(out, "module_fork_last_cow_size", 0);
     if let Some(loading) = loading {
         let seconds = (node.now_ms / 1000 - loading.started_unix).max(0) as u64;
         let rate = loading.loaded_bytes / seconds.max(1);
@@ -166,31 +173,44 @@ fn persistence(node: &mut NodeState, out: &mut String) {
     }
 }
 
-/// Commands, bytes in and bytes out a second over the last samples.
-fn rates(node: &NodeState) -> (f64, f64, f64) {
-    let samples = &node.stats.samples;
-    let (Some(first), Some(last)) = (samples.front(), samples.back()) else { return (0.0, 0.0, 0.0) };
-    let seconds = (last.0 - first.0) as f64 / 1000.0;
-    if seconds <= 0.0 {
-        return (0.0, 0.0, 0.0);
-    }
-    let rate = |first: u64, last: u64| last.saturating_sub(first) as f64 / seconds;
-    (rate(first.1, last.1), rate(first.2, last.2), rate(first.3, last.3))
+/// There is none: as in a Redis whose `appendonly` was never on.
+fn append_only_file(out: &mut String) {
+    field(out, "aof_enabled", 0);
+    field(out, "aof_rewrite_in_progress", 0);
+    field(out, "aof_rewrite_scheduled", 0);
+    field(out, "aof_last_rewrite_time_sec", -1);
+    field(out, "aof_current_rewrite_time_sec", -1);
+    field(out, "aof_last_bgrewrite_status", "ok");
+    field(out, "aof_rewrites", 0);
+    field(out, "aof_rewrites_consecutive_failures", 0);
+    field(out, "aof_last_write_status", "ok");
+    field(out, "aof_last_cow_size", 0);
+}
+
+/// One thread serves the clients.
+fn threads(node: &mut NodeState, out: &mut String) {
+    title(out, "Threads");
+    let (clients, stats) = (node.clients.len(), &node.stats);
+    field(out, "io_thread_0", format_args!("clients={clients},reads={},writes={}", stats.reads_processed, stats.writes_processed));
 }
 
 fn stats(node: &mut NodeState, out: &mut String) {
-    let (commands, bytes_in, bytes_out) = rates(node);
     let stats = &node.stats;
+    let kbps = |counter| format!("{:.2}", stats.rate(counter) / 1024.0);
+    let turns_a_second = stats.rate(|sample| sample.turns);
+    let turn_us = if turns_a_second > 0.0 { stats.rate(|sample| sample.turns_ns) / turns_a_second / 1000.0 } else { 0.0 };
     title(out, "Stats");
     field(out, "total_connections_received", stats.connections_received);
     field(out, "total_commands_processed", stats.commands_processed);
-    field(out, "instantaneous_ops_per_sec", commands as u64);
+    field(out, "instantaneous_ops_per_sec", stats.rate(|sample| sample.commands) as u64);
     field(out, "total_net_input_bytes", stats.net_input_bytes);
     field(out, "total_net_output_bytes", stats.net_output_bytes);
     field(out, "total_net_repl_input_bytes", stats.net_repl_input_bytes);
     field(out, "total_net_repl_output_bytes", stats.net_repl_output_bytes);
-    field(out, "instantaneous_input_kbps", format_args!("{:.2}", bytes_in / 1024.0));
-    field(out, "instantaneous_output_kbps", format_args!("{:.2}", bytes_out / 1024.0));
+    field(out, "instantaneous_input_kbps", kbps(|sample| sample.bytes_in));
+    field(out, "instantaneous_output_kbps", kbps(|sample| sample.bytes_out));
+    field(out, "instantaneous_input_repl_kbps", kbps(|sample| sample.repl_bytes_in));
+    field(out, "instantaneous_output_repl_kbps", kbps(|sample| sample.repl_bytes_out));
     field(out, "rejected_connections", stats.connections_rejected);
     field(out, "sync_full", stats.sync_full);
     field(out, "sync_partial_ok", stats.sync_partial_ok);
@@ -211,11 +231,34 @@ fn stats(node: &mut NodeState, out: &mut String) {
     field(out, "evicted_scripts", node.scripts.evicted);
     field(out, "latest_fork_usec", 0);
     field(out, "total_forks", 0);
+    // None of these features is in use.
+    let unused = [
+        "migrate_cached_sockets",
+        "slave_expires_tracked_keys",
+        "active_defrag_hits",
+        "active_defrag_misses",
+        "active_defrag_key_hits",
+        "active_defrag_key_misses",
+        "total_active_defrag_time",
+        "current_active_defrag_time",
+        "tracking_total_keys",
+        "tracking_total_items",
+        "tracking_total_prefixes",
+    ];
+    unused.iter().for_each(|name| field(out, name, 0));
     field(out, "unexpected_error_replies", stats.unexpected_error_replies);
     field(out, "total_error_replies", stats.total_error_replies);
     field(out, "total_reads_processed", stats.reads_processed);
     field(out, "total_writes_processed", stats.writes_processed);
-    field(out, "turns", stats.turns);
+    field(out, "io_threaded_reads_processed", 0);
+    field(out, "io_threaded_writes_processed", 0);
+    field(out, "client_query_buffer_limit_disconnections", stats.query_limit_disconnections);
+    field(out, "client_output_buffer_limit_disconnections", stats.output_limit_disconnections);
+    field(out, "eventloop_cycles", stats.turns);
+    field(out, "eventloop_duration_sum", stats.turns_ns / 1000);
+    field(out, "eventloop_duration_cmd_sum", node.commands.named_stats().map(|(_, stats)| stats.ns).sum::<u64>() / 1000);
+    field(out, "instantaneous_eventloop_cycles_per_sec", turns_a_second as u64);
+    field(out, "instantaneous_eventloop_duration_usec", turn_us as u64);
     field(out, "longest_turn_us", stats.longest_turn_ns / 1000);
     field(out, "longest_turn_us_ever", stats.longest_turn_ever_ns / 1000);
     field(out, "longest_snapshot_step_us", stats.longest_snapshot_step_ns / 1000);

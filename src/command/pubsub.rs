@@ -208,6 +208,7 @@ impl NodeState {
         if hard > 0 && client.out.len() as u64 > hard {
             warn!(self.log, "Client closed for overcoming of output buffer limits"; "id" => client.id, "addr" => %client.addr);
             client.flags |= ClientFlags::CLOSE_ASAP;
+            self.stats.output_limit_disconnections += 1;
             self.requests.push(Request::Close(slot));
         }
     }

@@ -95,6 +95,11 @@ fn bgsave(ctx: &mut Ctx<'_>) -> CmdResult {
     Ok(())
 }
 
+/// There is no append-only file yet: nothing would be rewritten.
+fn bgrewriteaof(_: &mut Ctx<'_>) -> CmdResult {
+    Err("ERR BGREWRITEAOF: appendonly is not available yet: persistence is by RDB files ('save') and replicas".into())
+}
+
 fn lolwut(ctx: &mut Ctx<'_>) -> CmdResult {
     if let (Some(option), Some(version)) = (ctx.args.get(1), ctx.args.get(2))
         && option.eq_ignore_ascii_case(b"VERSION")
@@ -107,6 +112,12 @@ fn lolwut(ctx: &mut Ctx<'_>) -> CmdResult {
 }
 
 pub(super) const ROWS: &[Spec] = &[
+    Spec::new("bgrewriteaof", 1, Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::NO_ASYNC_LOADING), bgrewriteaof).docs(
+        "server",
+        "1.0.0",
+        "O(1)",
+        "Asynchronously rewrites the append-only file to disk.",
+    ),
     Spec::new("bgsave", -1, Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::NO_ASYNC_LOADING), bgsave).docs(
         "server",
         "1.0.0",

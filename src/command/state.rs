@@ -54,6 +54,9 @@ pub struct SaveState {
     /// Unix ms of the last attempt: save points wait 5 s after a failure.
     pub last_try_ms: i64,
     pub scheduled: bool,
+    /// Of the last file or snapshot that was loaded.
+    pub last_load_keys: u64,
+    pub last_load_expired: u64,
     /// Progress of the running BGSAVE.
     pub keys_done: u64,
     pub keys_total: u64,
@@ -167,6 +170,8 @@ impl NodeState {
                 bgsave_started_ms: None,
                 last_try_ms: 0,
                 scheduled: false,
+                last_load_keys: 0,
+                last_load_expired: 0,
                 keys_done: 0,
                 keys_total: 0,
             },

@@ -35,11 +35,29 @@ pub struct Stats {
     pub longest_turn_ever_ns: u64,
     pub longest_snapshot_step_ns: u64,
     pub turns: u64,
-    /// Ring of (ms, commands, bytes in, bytes out) samples for the instantaneous rates.
-    pub samples: std::collections::VecDeque<(i64, u64, u64, u64)>,
+    /// CPU time of all turns.
+    pub turns_ns: u64,
+    /// Clients closed because of `client-query-buffer-limit` and `client-output-buffer-limit`.
+    pub query_limit_disconnections: u64,
+    pub output_limit_disconnections: u64,
+    /// The last ones, a little apart, for the rates.
+    pub samples: std::collections::VecDeque<Sample>,
     pub peak_memory: u64,
     /// When that was, in seconds since the epoch.
     pub peak_memory_unix: i64,
+}
+
+/// Counters as they were at a moment.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sample {
+    pub ms: i64,
+    pub commands: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub repl_bytes_in: u64,
+    pub repl_bytes_out: u64,
+    pub turns: u64,
+    pub turns_ns: u64,
 }
 
 /// Calls of one command, for INFO commandstats and latencystats.
@@ -57,6 +75,26 @@ pub struct CommandStats {
 const ERROR_CODES_MAX: usize = 128;
 
 impl Stats {
+    pub fn sample(&self, ms: i64) -> Sample {
+        Sample {
+            ms,
+            commands: self.commands_processed,
+            bytes_in: self.net_input_bytes,
+            bytes_out: self.net_output_bytes,
+            repl_bytes_in: self.net_repl_input_bytes,
+            repl_bytes_out: self.net_repl_output_bytes,
+            turns: self.turns,
+            turns_ns: self.turns_ns,
+        }
+    }
+
+    /// What a counter has grown by in a second, of late.
+    pub fn rate(&self, counter: fn(&Sample) -> u64) -> f64 {
+        let (Some(first), Some(last)) = (self.samples.front(), self.samples.back()) else { return 0.0 };
+        let ms = last.ms - first.ms;
+        if ms <= 0 { 0.0 } else { counter(last).saturating_sub(counter(first)) as f64 * 1000.0 / ms as f64 }
+    }
+
     /// Counts an error reply under its code.
     pub fn count_error(&mut self, text: &str) {
         self.total_error_replies += 1;
@@ -66,5 +104,23 @@ impl Stats {
         } else if self.errors.len() < ERROR_CODES_MAX {
             self.errors.insert(code.to_owned(), 1);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_those_of_the_kept_samples() {
+        let mut stats = Stats::default();
+        assert_eq!(stats.rate(|sample| sample.commands), 0.0);
+        for (ms, commands) in [(1000, 10), (1100, 40), (1500, 60)] {
+            stats.commands_processed = commands;
+            stats.samples.push_back(stats.sample(ms));
+        }
+        assert_eq!(stats.rate(|sample| sample.commands), 100.0);
+        stats.samples.drain(1..);
+        assert_eq!(stats.rate(|sample| sample.commands), 0.0);
     }
 }
