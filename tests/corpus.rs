@@ -40,3 +40,8 @@ fn rdb() {
         }
     });
 }
+
+#[test]
+fn payloads() {
+    replay("restore", replikant::rdb::check_payload);
+}

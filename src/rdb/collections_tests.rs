@@ -1,8 +1,11 @@
 //! Collections as real servers dump them (`fuzz/corpus/restore`), forms that none of today's writes, and damage.
 
+use std::ops::ControlFlow;
+
 use proptest::prelude::*;
 
 use super::tests::{file, keys, refusal};
+use super::{LoadOptions, verify};
 
 const HASH: &str = "f0: 0; f1: 1; f2: 12; f3: 13; f4: -1; f5: 127; f6: 128; f7: 255; f8: -128; f9: -129";
 const STREAM: &str =
@@ -159,6 +162,20 @@ fn counts_that_lie_end_with_the_bytes() {
         let body = [&[number][..], b"\x01k", if number == 24 { &[1; 8] } else { &[] }, b"\x81\x7F\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x01\x01a"].concat();
         let bytes = [b"REDIS0012", body.as_slice()].concat();
         assert_eq!(refusal(&bytes).1, "unexpected end of the RDB", "{number}");
+    }
+}
+
+/// What the real servers have saved of every type, in forms for small collections and for big ones.
+#[test]
+fn files_of_real_servers_verify() {
+    for (version, keys, file) in [
+        (9, 14, include_bytes!("../../fuzz/corpus/rdb/redis-6.2-types").as_slice()),
+        (10, 14, include_bytes!("../../fuzz/corpus/rdb/redis-7.0-types")),
+        (11, 14, include_bytes!("../../fuzz/corpus/rdb/valkey-8.1-types")),
+        (12, 16, include_bytes!("../../fuzz/corpus/rdb/redis-8.2-types")),
+    ] {
+        let summary = verify(file, &LoadOptions::new(16, 1), &mut |_| ControlFlow::Continue(())).unwrap();
+        assert_eq!((summary.version, summary.keys, summary.expires, summary.bytes), (version, keys, 1, file.len() as u64));
     }
 }
 

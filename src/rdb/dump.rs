@@ -43,7 +43,7 @@ impl Dumper {
     }
 }
 
-fn add_footer(payload: &mut Vec<u8>, version: u32) {
+pub(super) fn add_footer(payload: &mut Vec<u8>, version: u32) {
     payload.extend_from_slice(&(version as u16).to_le_bytes());
     let checksum = checksum_of(payload);
     payload.extend_from_slice(&checksum.to_le_bytes());

@@ -6,6 +6,7 @@
 
 mod assembly;
 mod build;
+mod check;
 mod checksum;
 mod collections;
 mod compact;
@@ -29,6 +30,7 @@ mod tests;
 use std::ops::RangeInclusive;
 
 pub use assembly::{Assembly, MakeOverflow, Overflow};
+pub use check::check_payload;
 pub use compact::CompactError;
 #[cfg(test)]
 pub use dump::payload_of;

@@ -17,6 +17,7 @@ mod info_fields;
 mod monitor;
 mod network_limits;
 mod notifications;
+mod payloads;
 mod persistence;
 mod pubsub;
 mod real_peers;
