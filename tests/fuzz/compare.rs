@@ -97,7 +97,7 @@ fn is_ordered(ordered: &[&str], words: &Words, before: &[Answered]) -> bool {
     !encodings.is_empty() && encodings.iter().all(|encoding| ordered.contains(&encoding.as_str()))
 }
 
-fn sorted(items: &[Reply]) -> Vec<String> {
+pub fn sorted(items: &[Reply]) -> Vec<String> {
     let mut texts: Vec<String> = items.iter().map(|item| format!("{item:?}")).collect();
     texts.sort();
     texts

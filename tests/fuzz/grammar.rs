@@ -270,8 +270,11 @@ fn in_some_case(source: &mut Source, text: &str) -> Vec<u8> {
     }
 }
 
-/// Now and then breaks a command a little.
+/// Now and then breaks a command a little; not those on keys whose content has to be of one kind.
 fn change(source: &mut Source, words: &mut Words) {
+    if words.iter().any(|word| word.starts_with(b"lex-")) {
+        return;
+    }
     match source.below(120) {
         0 | 1 if words.len() > 1 => drop(words.pop()),
         2 => words.push(b"more".to_vec()),

@@ -1,7 +1,16 @@
-//! SORT and SORT_RO over lists, sets and sorted sets, with patterns that name other keys; DUMP and RESTORE.
+//! SORT and SORT_RO over lists, sets and sorted sets, with patterns that name other keys.
 
-use crate::compare::Rule;
+use crate::compare::{Rule, sorted};
 use crate::grammar::{Family, Word};
+use crate::reply::Reply;
+use crate::source::Words;
+
+/// ALPHA and BY leave elements in an undefined order whose keys are the same text, or missing; LIMIT then takes any of them.
+fn same_sorted(words: &Words, ours: &Reply, real: &Reply) -> bool {
+    let has = |option: &str| words.iter().any(|word| word.eq_ignore_ascii_case(option.as_bytes()));
+    let (Some(ours), Some(real)) = (ours.items(), real.items()) else { return false };
+    has("BY") && ours.len() == real.len() && (has("LIMIT") || sorted(ours) == sorted(real))
+}
 
 pub const FAMILY: Family = Family {
     name: "sort",
@@ -22,10 +31,10 @@ pub const FAMILY: Family = Family {
         (8, "SORT key ALPHA [ASC|DESC]"),
         (12, "SORT key option+"),
         (6, "SORT key ALPHA [option]*"),
-        (4, "SORT key [option|STORE key|BAD]*"),
+        (4, "SORT key [LIMIT index index|GET get|ASC|DESC|ALPHA|STORE key|BAD]*"),
         (5, "SORT_RO key [option|BAD]*"),
         (4, "SORT key ALPHA STORE key"),
         (3, "LRANGE key 0 -1"),
     ],
-    rules: &[("SORT", Rule::Unordered(&["intset"])), ("SORT_RO", Rule::Unordered(&["intset"]))],
+    rules: &[("SORT", Rule::Own(same_sorted)), ("SORT_RO", Rule::Own(same_sorted))],
 };
