@@ -29,6 +29,11 @@ fn conf() {
 }
 
 #[test]
+fn hyperloglog() {
+    replay("hyperloglog", replikant::types::hll::check_value);
+}
+
+#[test]
 fn rdb() {
     replay("rdb", |bytes| {
         let options = LoadOptions { checksum: false, ..LoadOptions::new(16, 1) };

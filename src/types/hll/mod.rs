@@ -4,9 +4,11 @@
 //! The bytes come from clients. All functions but `is_valid` want what that has accepted; runs that are not those of 16384 registers are
 //! `Corrupted`, and so is never a panic or a value that grows without bounds.
 
+mod check;
 mod estimate;
 mod sparse;
 
+pub use check::check_value;
 pub use estimate::cardinality;
 use sparse::Outcome;
 pub use sparse::describe;
