@@ -215,6 +215,7 @@ fn stats(node: &mut NodeState, out: &mut String) {
     field(out, "sync_full", stats.sync_full);
     field(out, "sync_partial_ok", stats.sync_partial_ok);
     field(out, "sync_partial_err", stats.sync_partial_err);
+    field(out, "expired_subkeys", stats.expired_subkeys);
     field(out, "expired_keys", stats.expired_keys);
     field(out, "expired_stale_perc", format_args!("{:.2}", node.expire_cycle.stale_percent));
     field(out, "expired_time_cap_reached_count", node.expire_cycle.time_cap_reached);
@@ -333,8 +334,8 @@ fn keyspace(node: &mut NodeState, out: &mut String) {
     for index in 0..node.keyspace.databases() {
         let db = node.keyspace.db(DbIndex(index));
         if !db.is_empty() {
-            let (keys, expires, avg_ttl) = (db.len(), db.expires_len(), db.avg_ttl());
-            field(out, &format!("db{index}"), format_args!("keys={keys},expires={expires},avg_ttl={avg_ttl},subexpiry=0"));
+            let (keys, expires, avg_ttl, hashes) = (db.len(), db.expires_len(), db.avg_ttl(), db.expiring_hashes());
+            field(out, &format!("db{index}"), format_args!("keys={keys},expires={expires},avg_ttl={avg_ttl},subexpiry={hashes}"));
         }
     }
 }

@@ -26,6 +26,9 @@ mod dump;
 mod expire;
 mod expire_cycle;
 mod flush;
+mod hash_due;
+mod hash_walks;
+mod hashes;
 mod help;
 mod hyperloglog;
 mod info;
@@ -88,6 +91,8 @@ pub(crate) fn families() -> Vec<&'static [Spec]> {
         dump::ROWS,
         expire::ROWS,
         flush::ROWS,
+        hash_walks::ROWS,
+        hashes::ROWS,
         hyperloglog::ROWS,
         info::ROWS,
         introspect::ROWS,

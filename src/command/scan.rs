@@ -1,10 +1,10 @@
-//! Commands that walk through a database: SCAN, KEYS, RANDOMKEY, DBSIZE.
+//! Commands that walk through a database: SCAN, KEYS, RANDOMKEY, DBSIZE; what SCAN has in common with those that walk through a collection.
 
 use super::keys::kind_name;
 use super::{Acl, CmdResult, CommandError, Ctx, Flags, Spec};
-use crate::keyspace::Entry;
+use crate::keyspace::{Entry, Kind};
 use crate::replication::Role;
-use crate::resp::Reply;
+use crate::resp::{Args, Proto, Reply};
 use crate::types::glob;
 use crate::types::number::{parse_i64, parse_u64};
 
@@ -53,61 +53,121 @@ fn randomkey(ctx: &mut Ctx<'_>) -> CmdResult {
     Ok(())
 }
 
-struct Filter<'a> {
-    count: usize,
-    pattern: Option<&'a [u8]>,
-    kind: Option<&'a [u8]>,
+/// What a scan goes through.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Keys,
+    Elements(Kind),
 }
 
-impl<'a> Filter<'a> {
-    fn parse(ctx: &Ctx<'a>, first: usize) -> Result<Self, CommandError> {
-        let mut filter = Filter { count: 10, pattern: None, kind: None };
-        let mut args = ctx.args.tail(first).iter();
+/// What SCAN or one of its kin asks for.
+pub(super) struct Scan<'a> {
+    pub cursor: u64,
+    pub count: usize,
+    pattern: Option<&'a [u8]>,
+    /// SCAN's TYPE.
+    kind: Option<&'a [u8]>,
+    /// HSCAN's NOVALUES.
+    pub novalues: bool,
+}
+
+impl<'a> Scan<'a> {
+    fn parse(cursor: u64, options: Args<'a>, of: Of) -> Result<Self, CommandError> {
+        let mut scan = Scan { cursor, count: 10, pattern: None, kind: None, novalues: false };
+        let mut args = options.iter();
         while let Some(arg) = args.next() {
+            if arg.eq_ignore_ascii_case(b"NOVALUES") {
+                if of != Of::Elements(Kind::Hash) {
+                    return Err("ERR NOVALUES option can only be used in HSCAN".into());
+                }
+                scan.novalues = true;
+                continue;
+            }
             let value = args.next().ok_or(CommandError::SYNTAX)?;
             if arg.eq_ignore_ascii_case(b"COUNT") {
                 let count = parse_i64(value).ok_or(CommandError::NOT_INTEGER)?;
-                filter.count = usize::try_from(count).ok().filter(|count| *count > 0).ok_or(CommandError::SYNTAX)?;
+                scan.count = usize::try_from(count).ok().filter(|count| *count > 0).ok_or(CommandError::SYNTAX)?;
             } else if arg.eq_ignore_ascii_case(b"MATCH") {
-                filter.pattern = (value != b"*").then_some(value);
-            } else if arg.eq_ignore_ascii_case(b"TYPE") {
-                filter.kind = Some(value);
+                scan.pattern = (value != b"*").then_some(value);
+            } else if arg.eq_ignore_ascii_case(b"TYPE") && of == Of::Keys {
+                scan.kind = Some(value);
             } else {
                 return Err(CommandError::SYNTAX);
             }
         }
-        Ok(filter)
+        Ok(scan)
     }
 
-    fn passes(&self, entry: &Entry) -> bool {
-        self.pattern.is_none_or(|pattern| glob::matches(pattern, entry.key(), false))
-            && self.kind.is_none_or(|kind| kind.eq_ignore_ascii_case(kind_name(entry.kind()).as_bytes()))
+    /// Whether a key or an element is asked for, by its name.
+    pub fn wants(&self, name: &[u8]) -> bool {
+        self.pattern.is_none_or(|pattern| glob::matches(pattern, name, false))
+    }
+
+    fn wants_key(&self, entry: &Entry) -> bool {
+        self.wants(entry.key()) && self.kind.is_none_or(|kind| kind.eq_ignore_ascii_case(kind_name(entry.kind()).as_bytes()))
     }
 }
 
+/// What a scan has found, as it will be replied.
+pub(super) struct Found {
+    reply: Reply,
+    count: usize,
+}
+
+impl Found {
+    fn new(proto: Proto) -> Self {
+        Found { reply: Reply::new(proto), count: 0 }
+    }
+    pub fn put(&mut self, bytes: &[u8]) {
+        self.reply.bulk(bytes);
+        self.count += 1;
+    }
+    /// Replies with the next cursor, 0 at the end, and what was found.
+    fn reply(&self, out: &mut Reply, next: u64) {
+        out.array(2);
+        out.bulk(next.to_string().as_bytes());
+        out.array(self.count);
+        out.buf.extend_from_slice(&self.reply.buf);
+    }
+}
+
+fn cursor_of(ctx: &Ctx<'_>, index: usize) -> Result<u64, CommandError> {
+    parse_u64(ctx.args.at(index)).ok_or(CommandError::text("ERR invalid cursor"))
+}
+
+/// SSCAN, HSCAN, ZSCAN: `walk` goes through a collection of that kind from the cursor on, and returns the next one. Compact forms are walked to their
+/// end at once, whatever COUNT says. Without a key nobody looks at the options.
+pub(super) fn scan_elements(ctx: &mut Ctx<'_>, kind: Kind, walk: impl FnOnce(&Entry, &Scan<'_>, &mut Found) -> u64) -> CmdResult {
+    let (key, cursor, options) = (ctx.key(1), cursor_of(ctx, 2)?, ctx.args.tail(3));
+    ctx.read_with(key, |entry, out| {
+        let mut found = Found::new(out.proto);
+        let next = match entry {
+            None => 0,
+            Some(entry) if entry.kind() != kind => return Err(CommandError::WRONG_TYPE),
+            Some(entry) => walk(entry, &Scan::parse(cursor, options, Of::Elements(kind))?, &mut found),
+        };
+        found.reply(out, next);
+        Ok(())
+    })
+}
+
 fn scan(ctx: &mut Ctx<'_>) -> CmdResult {
-    let cursor = parse_u64(ctx.args.at(1)).ok_or(CommandError::text("ERR invalid cursor"))?;
-    let filter = Filter::parse(ctx, 2)?;
-    let mut found = Reply::new(ctx.out.proto);
-    let mut count = 0;
+    let scan = Scan::parse(cursor_of(ctx, 1)?, ctx.args.tail(2), Of::Keys)?;
+    let mut found = Found::new(ctx.out.proto);
     let mut due: Vec<Vec<u8>> = Vec::new();
     let (node, db) = (&*ctx.node, ctx.db);
-    let next = node.keyspace.db(db).scan(cursor, filter.count, &mut |entry| {
+    let next = node.keyspace.db(db).scan(scan.cursor, scan.count, &mut |entry| {
         if node.is_due(entry) {
             due.push(entry.key().to_vec());
-        } else if filter.passes(entry) {
-            found.bulk(entry.key());
-            count += 1;
+        } else if scan.wants_key(entry) {
+            found.put(entry.key());
         }
     });
     for key in &due {
         let key = ctx.hashed(key);
         ctx.is_expired(db, key, false);
     }
-    ctx.out.array(2);
-    ctx.out.bulk(next.to_string().as_bytes());
-    ctx.out.array(count);
-    ctx.out.buf.extend_from_slice(&found.buf);
+    found.reply(ctx.out, next);
     Ok(())
 }
 

@@ -16,6 +16,8 @@ pub struct Stats {
     pub sync_partial_ok: u64,
     pub sync_partial_err: u64,
     pub expired_keys: u64,
+    /// Fields of hashes.
+    pub expired_subkeys: u64,
     pub evicted_keys: u64,
     /// Closed because of `maxmemory-clients`.
     pub evicted_clients: u64,

@@ -7,6 +7,7 @@ use std::cell::UnsafeCell;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
+use super::Kind;
 use super::entry::Form;
 use super::members::Members;
 use super::snapshot::{CollectionId, Record};
@@ -17,14 +18,23 @@ use crate::types::stream::Stream;
 /// A collection that has outgrown the compact block.
 pub enum Big {
     Set(Members),
+    Hash(Members),
     Stream(Stream),
 }
 
 impl Big {
+    /// What it is.
+    pub(super) fn kind(&self) -> Kind {
+        match self {
+            Big::Set(_) => Kind::Set,
+            Big::Hash(_) => Kind::Hash,
+            Big::Stream(_) => Kind::Stream,
+        }
+    }
     /// Elements, as a snapshot writes them: fields of a hash, members of a set, entries of a stream.
     pub fn len(&self) -> u64 {
         match self {
-            Big::Set(members) => members.len(),
+            Big::Set(members) | Big::Hash(members) => members.len(),
             Big::Stream(stream) => stream.len(),
         }
     }
@@ -34,7 +44,7 @@ impl Big {
     /// Bytes allocated for it.
     pub(super) fn allocated(&self) -> usize {
         let own = match self {
-            Big::Set(members) => members.allocated(),
+            Big::Set(members) | Big::Hash(members) => members.allocated(),
             Big::Stream(stream) => stream.allocated(),
         };
         own + size_class(size_of::<BigCell>() + 16)
@@ -42,29 +52,30 @@ impl Big {
     /// OBJECT ENCODING.
     pub(super) fn encoding(&self) -> &'static str {
         match self {
-            Big::Set(_) => "hashtable",
+            Big::Set(_) | Big::Hash(_) => "hashtable",
             Big::Stream(_) => "stream",
         }
     }
     /// The elements' records, as a snapshot writes them where they come apart from the key: a stream's do not.
     pub fn elements(&self) -> impl Iterator<Item = Record<'_>> {
         let entries = match self {
-            Big::Set(members) => Some(members.iter()),
+            Big::Set(members) | Big::Hash(members) => Some(members.iter()),
             Big::Stream(_) => None,
         };
-        entries.into_iter().flatten().map(|entry| Record::of(entry, CollectionId(0)))
+        entries.into_iter().flatten().map(|entry| Record { kind: self.kind(), ..Record::of(entry, CollectionId(0)) })
     }
     /// COPY, which costs what it costs in Redis.
     pub(super) fn deep_copy(&self) -> Big {
         match self {
             Big::Set(members) => Big::Set(members.deep_copy()),
+            Big::Hash(members) => Big::Hash(members.deep_copy()),
             Big::Stream(stream) => Big::Stream(stream.clone()),
         }
     }
     /// The table of elements, of those that have one: a snapshot captures it bucket by bucket.
     pub(super) fn members_mut(&mut self) -> Option<&mut Members> {
         match self {
-            Big::Set(members) => Some(members),
+            Big::Set(members) | Big::Hash(members) => Some(members),
             Big::Stream(_) => None,
         }
     }

@@ -2,6 +2,7 @@
 
 use super::big::Value;
 use super::entry::OwnedEntry;
+use super::hash::HashEdit;
 use super::hasher::KeyHasher;
 use super::set::SetEdit;
 use super::{Keyspace, Kind, UnixMs};
@@ -42,6 +43,10 @@ impl Building {
     }
     pub fn stream(&mut self) -> &mut Stream {
         self.value.stream_mut()
+    }
+    pub fn hash(&mut self) -> HashEdit<'_> {
+        assert!(self.kind == Kind::Hash);
+        HashEdit::new(&mut self.value, &self.limits, &self.hasher)
     }
     /// An entry with the collection that has been built, which is gone here; `None` if that is empty, unless it is a stream.
     pub fn finish(&mut self, key: &[u8], expire: Option<UnixMs>) -> Option<OwnedEntry> {

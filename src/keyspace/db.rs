@@ -4,9 +4,10 @@
 //! then keeps the expiry index and the count of bytes in step.
 
 use super::big::{BigBox, Value};
-use super::entry::{Alias, Entry, Key, Kind, OwnedEntry, StrRef};
-use super::expires::{Expires, alias_of};
+use super::entry::{Entry, Key, Kind, OwnedEntry, StrRef};
+use super::expires::Expires;
 use super::hasher::KeyHasher;
+use super::index::{Index, Marks};
 use super::snapshot::{Captures, Chunk, SnapshotId};
 use super::table::{Slot, Table};
 use super::{DbIndex, UnixMs};
@@ -32,6 +33,10 @@ pub struct Edited<R> {
 }
 
 impl SetExpire {
+    /// The expiry of what is new.
+    pub(super) fn at(self) -> Option<UnixMs> {
+        self.apply(None)
+    }
     fn apply(self, old: Option<UnixMs>) -> Option<UnixMs> {
         match self {
             SetExpire::Keep => old,
@@ -70,7 +75,7 @@ pub struct TableBytes {
 /// One database. Reads do not look at expiry times: callers compare `Entry::expire_at` with their own now, because a slave must not delete.
 pub struct Db {
     table: Table<OwnedEntry>,
-    expires: Expires,
+    index: Index,
     captures: Captures,
     hasher: KeyHasher,
     /// Allocated for entries.
@@ -94,9 +99,16 @@ fn same_key(key: Key<'_>) -> impl FnMut(&OwnedEntry) -> bool {
 
 impl Db {
     pub(super) fn new(hasher: KeyHasher) -> Self {
+        Db::with_index(hasher, Index::sampled())
+    }
+    /// One whose keys are known in the order in which they expire.
+    pub(super) fn in_order(hasher: KeyHasher) -> Self {
+        Db::with_index(hasher, Index::ordered())
+    }
+    fn with_index(hasher: KeyHasher, index: Index) -> Self {
         Db {
             table: Table::new(),
-            expires: Expires::new(),
+            index,
             captures: Captures::default(),
             hasher,
             entry_bytes: 0,
@@ -130,20 +142,20 @@ impl Db {
     }
     /// Keys with an expiry.
     pub fn expires_len(&self) -> u64 {
-        self.expires.len() as u64
+        self.index.len()
     }
     /// Average TTL in ms as sampled by the active expiry cycle, for INFO keyspace.
     pub fn avg_ttl(&self) -> i64 {
-        self.expires.avg_ttl()
+        self.index.sampler().map_or(0, Expires::avg_ttl)
     }
     /// Bytes allocated for tables, keys and values.
     pub fn allocated(&self) -> usize {
-        self.entry_bytes + self.table.allocated() + self.expires.allocated()
+        self.entry_bytes + self.table.allocated() + self.index.allocated()
     }
 
     /// What the tables alone take.
     pub fn table_bytes(&self) -> TableBytes {
-        TableBytes { keys: self.table.allocated(), expires: self.expires.allocated() }
+        TableBytes { keys: self.table.allocated(), expires: self.index.allocated() }
     }
 
     /// Stage one: asks the CPU for the bucket of `hash`.
@@ -181,6 +193,7 @@ impl Db {
             self.insert_new(key.hash, OwnedEntry::new_string(key.bytes, value, expire.apply(None)));
             return false;
         };
+        let old = self.index.is_ordered().then(|| Marks::of(slot));
         let expire = expire.apply(slot.entry().expire_at());
         // Without a clock (LFU) the access bits outlive the value.
         let lru = if self.lru_clock == 0 { slot.entry().lru() } else { self.lru_clock };
@@ -188,11 +201,15 @@ impl Db {
             let new = OwnedEntry::new_string(key.bytes, value, expire);
             new.entry().set_lru(lru);
             let old = std::mem::replace(slot, new);
-            let new = (alias_of(slot), slot.entry().allocated());
+            let new = (Marks::of(slot), slot.entry().allocated());
             self.replaced(key.hash, old, new);
             return true;
         }
         slot.entry().set_lru(lru);
+        if let Some(old) = old {
+            let new = Marks::of(slot);
+            self.index.moved(key.hash, Some(old), Some(new), &self.hasher);
+        }
         true
     }
     /// Appends to a string value, or creates it; amortised O(len of `tail`). Returns the new length. The value becomes raw. The key must not hold another type.
@@ -237,12 +254,12 @@ impl Db {
     /// Changes an entry, which `change` may reallocate; it must not change whether there is an expiry.
     fn edit<R>(&mut self, key: Key<'_>, change: impl FnOnce(&mut OwnedEntry) -> R) -> Option<R> {
         let slot = self.table.get_mut(key.hash, same_key(key), &mut self.captures)?;
-        let (old, old_bytes) = (alias_of(slot), slot.entry().allocated());
+        let (old, old_bytes) = (Marks::of(slot), slot.entry().allocated());
         let result = change(slot);
         self.entry_bytes = self.entry_bytes - old_bytes + slot.entry().allocated();
-        let new = alias_of(slot);
+        let new = Marks::of(slot);
         if old != new {
-            self.expires.moved(key.hash, old.as_ref(), new, &self.hasher);
+            self.index.moved(key.hash, Some(old), Some(new), &self.hasher);
         }
         Some(result)
     }
@@ -256,7 +273,7 @@ impl Db {
     pub fn take(&mut self, key: Key<'_>) -> Option<OwnedEntry> {
         let entry = self.table.remove(key.hash, same_key(key), &self.hasher, &mut self.captures)?;
         self.entry_bytes -= entry.entry().allocated();
-        self.expires.moved(key.hash, alias_of(&entry).as_ref(), None, &self.hasher);
+        self.index.moved(key.hash, Some(Marks::of(&entry)), None, &self.hasher);
         Some(entry)
     }
     /// Puts an entry in under its own key, whose hash is `hash`; replaces what was there. True if it replaced.
@@ -268,7 +285,7 @@ impl Db {
         };
         started(&entry, self.fresh_access);
         let old = std::mem::replace(slot, entry);
-        let new = (alias_of(slot), slot.entry().allocated());
+        let new = (Marks::of(slot), slot.entry().allocated());
         self.replaced(hash, old, new);
         true
     }
@@ -302,13 +319,16 @@ impl Db {
             return Some(Edited { result, emptied });
         };
         assert!(slot.entry().kind() == kind);
-        let (old, old_bytes) = (alias_of(slot), slot.entry().allocated());
+        let (old, old_bytes) = (Marks::of(slot), slot.entry().allocated());
         let mut value = slot.take_value(scratch);
         let result = change(&mut value, &self.limits, &self.hasher);
         if value.is_empty() && kind != Kind::Stream {
-            // Put back as it is, the entry would be one that cannot be; `take` wants its size as it was counted.
+            // Put back as it is, the entry would be one that cannot be; `take` wants its size
+            // and its times as they were counted.
             self.entry_bytes -= old_bytes;
             self.entry_bytes += slot.entry().allocated();
+            let new = Marks::of(slot);
+            self.index.moved(key.hash, Some(old), Some(new), &self.hasher);
             let entry = self.take(key).expect("it has just been changed");
             self.discard(entry, false);
             self.scratch = value.into_scratch();
@@ -321,9 +341,9 @@ impl Db {
         }
         slot.put_value(&mut value);
         self.entry_bytes = self.entry_bytes - old_bytes + slot.entry().allocated();
-        let new = alias_of(slot);
+        let new = Marks::of(slot);
         if old != new {
-            self.expires.moved(key.hash, old.as_ref(), new, &self.hasher);
+            self.index.moved(key.hash, Some(old), Some(new), &self.hasher);
         }
         self.scratch = value.into_scratch();
         Some(Edited { result, emptied: false })
@@ -344,10 +364,16 @@ impl Db {
     /// Sets or clears the expiry; false if there is no such key.
     pub fn set_expire(&mut self, key: Key<'_>, expire: Option<UnixMs>) -> bool {
         let Some(slot) = self.table.get_mut(key.hash, same_key(key), &mut self.captures) else { return false };
-        if !slot.overwrite_expire(expire) {
+        let old = Marks::of(slot);
+        if slot.overwrite_expire(expire) {
+            if self.index.is_ordered() {
+                let new = Marks::of(slot);
+                self.index.moved(key.hash, Some(old), Some(new), &self.hasher);
+            }
+        } else {
             let new = slot.with_expire(expire);
             let old = std::mem::replace(slot, new);
-            let new = (alias_of(slot), slot.entry().allocated());
+            let new = (Marks::of(slot), slot.entry().allocated());
             self.replaced(key.hash, old, new);
         }
         true
@@ -356,13 +382,13 @@ impl Db {
     fn insert_new(&mut self, hash: u64, entry: OwnedEntry) {
         started(&entry, self.fresh_access);
         self.entry_bytes += entry.entry().allocated();
-        self.expires.moved(hash, None, alias_of(&entry), &self.hasher);
+        self.index.moved(hash, None, Some(Marks::of(&entry)), &self.hasher);
         self.table.insert_new(hash, entry, &self.hasher, &mut self.captures);
     }
     /// Follows up on an entry whose slot has got another one: its alias and size.
-    fn replaced(&mut self, hash: u64, old: OwnedEntry, (new, new_bytes): (Option<Alias>, usize)) {
+    fn replaced(&mut self, hash: u64, old: OwnedEntry, (new, new_bytes): (Marks, usize)) {
         self.entry_bytes = self.entry_bytes - old.entry().allocated() + new_bytes;
-        self.expires.moved(hash, alias_of(&old).as_ref(), new, &self.hasher);
+        self.index.moved(hash, Some(Marks::of(&old)), Some(new), &self.hasher);
         self.discard(old, false);
     }
     fn discard(&mut self, entry: OwnedEntry, lazy: bool) {
@@ -387,17 +413,33 @@ impl Db {
     }
     /// The same, of the entries that expire.
     pub fn random_volatile(&self, random: &mut dyn FnMut() -> u64) -> Option<&Entry> {
-        self.expires.random(random)
+        self.index.sampler()?.random(random)
     }
     /// One small step of active expiry: visits about `count` entries that have an expiry from a cursor kept inside, and returns
     /// the keys that are due at `now`, and how many it looked at.
     pub fn expire_sample(&mut self, now: UnixMs, count: usize, due: &mut Vec<Vec<u8>>) -> usize {
-        self.expires.sample(now, count, &self.hasher, due)
+        self.index.sampler_mut().map_or(0, |expires| expires.sample(now, count, &self.hasher, due))
+    }
+    /// Hashes of whose fields some expire.
+    pub fn expiring_hashes(&self) -> u64 {
+        self.index.hashes().len()
+    }
+    /// The hash whose next field expires first, and when.
+    pub fn first_expiring_hash(&self) -> Option<(UnixMs, &Entry)> {
+        self.index.hashes().first()
+    }
+    /// The key that expires first, where they are known in order.
+    pub(super) fn first_expiring(&self) -> Option<(UnixMs, &Entry)> {
+        self.index.first_key()
+    }
+    /// Keys that expire before `now`, where they are known in order.
+    pub(super) fn expiring_before(&self, now: UnixMs) -> u64 {
+        self.index.keys_before(now)
     }
     /// Housekeeping in small steps: shrinks segments that have become empty. True while there is more to do.
     pub fn shrink_step(&mut self) -> bool {
         let main = self.table.shrink_step(&self.hasher, &mut self.captures);
-        self.expires.shrink_step(&self.hasher) || main
+        self.index.sampler_mut().is_some_and(|expires| expires.shrink_step(&self.hasher)) || main
     }
 
     pub(super) fn take_garbage(&mut self) -> (Vec<OwnedEntry>, Vec<BigBox>) {

@@ -59,6 +59,18 @@ fn mix_collection(digest: &mut [u8; 20], entry: &Entry) {
         let mut buffer = ElemBuf::new();
         set.iter().for_each(|member| xor(digest, member.bytes(&mut buffer)));
     }
+    if let Some(hash) = entry.hash() {
+        let mut buffer = ElemBuf::new();
+        for (name, field) in hash.iter() {
+            let mut one = [0; 20];
+            mix(&mut one, name.bytes(&mut buffer));
+            mix(&mut one, field.value.bytes(&mut buffer));
+            if field.expire.is_some() {
+                xor(&mut one, b"!!hexpire!!");
+            }
+            xor(digest, &one);
+        }
+    }
 }
 
 /// Order does not matter: xors the hash of `data` in.

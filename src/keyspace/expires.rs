@@ -2,7 +2,7 @@
 //! expiry is in here from when it enters the main table until it leaves it or loses the expiry, under its present address.
 
 use super::UnixMs;
-use super::entry::{Alias, Entry, OwnedEntry};
+use super::entry::{Alias, Entry};
 use super::hasher::KeyHasher;
 use super::table::{Slot, Table, Unguarded};
 
@@ -39,16 +39,17 @@ impl Expires {
     }
     /// The entry `new` (if it expires) takes the place of `old` (if that did), both under the key with `hash`. To be called while `old` is
     /// alive, before it is dropped, and once `new` stays where it is.
-    pub(super) fn moved(&mut self, hash: u64, old: Option<&Alias>, new: Option<Alias>, hasher: &KeyHasher) {
+    pub(super) fn moved(&mut self, hash: u64, old: Option<Alias>, new: Option<Alias>, hasher: &KeyHasher) {
         match (old, new) {
+            _ if old == new => {}
             (None, None) => {}
             (None, Some(new)) => self.table.insert_new(hash, new, hasher, &mut Unguarded),
             (Some(old), None) => {
-                let removed = self.table.remove(hash, |alias| alias == old, hasher, &mut Unguarded);
+                let removed = self.table.remove(hash, |alias| *alias == old, hasher, &mut Unguarded);
                 assert!(removed.is_some(), "an entry that expires is in the index");
             }
             (Some(old), Some(new)) => {
-                let place = self.table.get_mut(hash, |alias| alias == old, &mut Unguarded);
+                let place = self.table.get_mut(hash, |alias| *alias == old, &mut Unguarded);
                 *place.expect("an entry that expires is in the index") = new;
             }
         }
@@ -84,10 +85,4 @@ impl Expires {
     pub(super) fn shrink_step(&mut self, hasher: &KeyHasher) -> bool {
         self.table.shrink_step(hasher, &mut Unguarded)
     }
-}
-
-/// The pointer that the index keeps of an entry that is in the main table.
-pub(super) fn alias_of(entry: &OwnedEntry) -> Option<Alias> {
-    // SAFETY: `Db` takes an entry's alias out of the index before it drops or reallocates the entry, and looks at no other aliases.
-    entry.entry().expire_at().map(|_| unsafe { entry.alias() })
 }

@@ -12,7 +12,7 @@ pub struct Members(Db);
 
 impl Members {
     pub(super) fn new(hasher: &KeyHasher) -> Self {
-        Members(Db::new(hasher.clone()))
+        Members(Db::in_order(hasher.clone()))
     }
     pub fn len(&self) -> u64 {
         self.0.len()
@@ -41,6 +41,18 @@ impl Members {
     pub(super) fn set_expire(&mut self, name: &[u8], expire: Option<UnixMs>) -> bool {
         self.0.set_expire(self.key(name), expire)
     }
+    /// Elements that expire.
+    pub fn expires_len(&self) -> u64 {
+        self.0.expires_len()
+    }
+    /// The element that expires first, and when.
+    pub fn first_expiring(&self) -> Option<(UnixMs, &Entry)> {
+        self.0.first_expiring()
+    }
+    /// Elements that expire before `now`.
+    pub fn expiring_before(&self, now: UnixMs) -> u64 {
+        self.0.expiring_before(now)
+    }
     pub(super) fn remove(&mut self, name: &[u8]) -> bool {
         self.0.remove(self.key(name), false)
     }
@@ -54,9 +66,6 @@ impl Members {
     /// A uniformly chosen element; `random` gives 64-bit numbers.
     pub fn random(&self, random: &mut dyn FnMut() -> u64) -> Option<&Entry> {
         self.0.random(random)
-    }
-    pub(super) fn db(&self) -> &Db {
-        &self.0
     }
     pub(super) fn db_mut(&mut self) -> &mut Db {
         &mut self.0

@@ -33,6 +33,8 @@ pub struct Chunk {
     pub db: DbIndex,
     /// The records are elements of that collection; else they are keys.
     pub elements_of: Option<CollectionId>,
+    /// Then, what that collection is.
+    elements_kind: Option<Kind>,
     /// No more elements of that collection will come.
     pub is_last: bool,
     /// One behind the other: tag byte, LRU bits (4), key length (4), key, expiry (8, behind a flag), then by the tag's `VALUE` bits: the integer (8);
@@ -54,6 +56,7 @@ enum Shared {
 /// of the double).
 pub struct Record<'a> {
     pub key: &'a [u8],
+    /// The key's; of an element that of its collection.
     pub kind: Kind,
     pub expire: Option<UnixMs>,
     pub lru: u32,
@@ -98,7 +101,7 @@ const ELEMENTS: u8 = 0x60;
 
 impl Chunk {
     fn new(db: DbIndex) -> Self {
-        Chunk { db, elements_of: None, is_last: false, records: Vec::new(), shared: Vec::new(), shared_bytes: 0 }
+        Chunk { db, elements_of: None, elements_kind: None, is_last: false, records: Vec::new(), shared: Vec::new(), shared_bytes: 0 }
     }
     pub fn iter(&self) -> impl Iterator<Item = Record<'_>> {
         let mut rest = self.records.as_slice();
@@ -135,7 +138,7 @@ impl Chunk {
                     form.map_or(RecordValue::Bytes(bytes), |form| RecordValue::Block(form, bytes))
                 }
             };
-            Some(Record { key, kind, expire, lru, value })
+            Some(Record { key, kind: self.elements_kind.unwrap_or(kind), expire, lru, value })
         })
     }
     /// Bytes held, shared blocks included.
@@ -278,8 +281,9 @@ impl Capture {
             if done {
                 chunks.push(Chunk { is_last: true, ..Chunk::new(self.db) });
             }
+            let kind = Some(front.value.get().kind());
             for chunk in &mut chunks[before..] {
-                (chunk.db, chunk.elements_of) = (self.db, Some(front.id));
+                (chunk.db, chunk.elements_of, chunk.elements_kind) = (self.db, Some(front.id), kind);
                 bytes_left = bytes_left.saturating_sub(chunk.size());
             }
             self.is_amid = !done;

@@ -3,7 +3,7 @@
 use super::error::LoadCause;
 use super::reader::Value;
 use super::value::{EntriesRead, Part, Sink, StreamInfo};
-use crate::keyspace::{Building, Keyspace, Kind, OwnedEntry, StrRef, UnixMs};
+use crate::keyspace::{Building, Keyspace, Kind, OwnedEntry, SetExpire, StrRef, UnixMs};
 use crate::types::listpack::Elem;
 use crate::types::number::parse_i64;
 use crate::types::stream::{Group, StreamId};
@@ -83,6 +83,9 @@ impl Sink for Builder {
         let is_new = match (self.building.kind(), part) {
             (Kind::Set, Part::Element(member)) => self.building.set().add(Elem::of(member)),
             (Kind::Stream, part) => self.stream_part(part),
+            (Kind::Hash, Part::Field { field, value, expire }) => {
+                !self.building.hash().set(field, Elem::of(value), expire.map_or(SetExpire::Clear, SetExpire::At))
+            }
             (kind, _) => return Err(LoadCause::UnsupportedType { name: format!("{kind:?}") }),
         };
         if is_new { Ok(()) } else { Err(LoadCause::DuplicateElement) }

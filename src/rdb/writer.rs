@@ -9,7 +9,7 @@ use super::checksum::{self, Checksum};
 use super::lzf::Compressor;
 use super::stream_writer::stream_type;
 use super::{Access, Aux, LRU_BITS, VERSION_WRITTEN, VERSIONS, encoding, opcode, types};
-use crate::keyspace::{CollectionId, DbIndex, Entry, Form, Kind, Record, RecordValue, ValueRef};
+use crate::keyspace::{CollectionId, DbIndex, Entry, FieldPack, Form, Kind, Record, RecordValue, ValueRef};
 use crate::types::intset::IntSet;
 use crate::types::listpack::{ElemBuf, Pack};
 use crate::types::number;
@@ -191,6 +191,7 @@ impl<W: Write> Writer<W> {
         match record.value {
             RecordValue::Int(number) => self.out.integer(number),
             RecordValue::Bytes(bytes) => self.string(bytes)?,
+            RecordValue::Block(form, bytes) if record.kind == Kind::Hash => self.fields(FieldPack::new(form, bytes))?,
             RecordValue::Block(form, bytes) => self.block(form, bytes)?,
             RecordValue::Elements { len, .. } => self.out.length(len),
             RecordValue::Stream(stream) => self.stream(stream)?,
@@ -201,6 +202,11 @@ impl<W: Write> Writer<W> {
     /// One element of the collection that `record` has begun.
     pub fn element(&mut self, record: &Record<'_>) -> io::Result<()> {
         self.string(record.key)?;
+        match (record.kind, record.value) {
+            (Kind::Hash, RecordValue::Int(number)) => self.out.integer(number),
+            (Kind::Hash, RecordValue::Bytes(bytes)) => self.string(bytes)?,
+            _ => {}
+        }
         self.drain()
     }
 
@@ -230,7 +236,7 @@ impl<W: Write> Writer<W> {
                 let mut buffer = ElemBuf::new();
                 pack.iter().try_for_each(|elem| self.string(elem.bytes(&mut buffer)))
             }
-            Form::ListPackEx => unreachable!("no {form:?} can be stored yet"),
+            Form::ListPackEx => unreachable!("only a hash has times"),
         }
     }
 
@@ -243,6 +249,16 @@ impl<W: Write> Writer<W> {
     pub(super) fn adopt<O>(&mut self, other: &mut Writer<O>) {
         self.keys += std::mem::take(&mut other.keys);
         self.db = other.db.take();
+    }
+
+    /// A small hash.
+    fn fields(&mut self, pack: FieldPack<'_>) -> io::Result<()> {
+        self.out.length(pack.len() as u64);
+        let mut buffer = ElemBuf::new();
+        pack.iter().try_for_each(|(name, field)| {
+            self.string(name.bytes(&mut buffer))?;
+            self.string(field.value.bytes(&mut buffer))
+        })
     }
 
     /// The end and the checksum. Returns the sink, and how many bytes it has been given.
@@ -352,6 +368,7 @@ fn type_of(record: &Record<'_>, version: u32) -> u8 {
     match record.kind {
         Kind::String => types::STRING,
         Kind::Set => types::SET,
+        Kind::Hash => types::HASH,
         Kind::Stream => stream_type(version),
         kind => unreachable!("no {kind:?} can be stored yet"),
     }

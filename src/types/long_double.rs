@@ -23,6 +23,10 @@ impl LongDouble {
         parse_float(text).map(LongDouble)
     }
 
+    pub fn is_finite(self) -> bool {
+        self.0.is_finite()
+    }
+
     /// The sum, rounded once; `None` when it is NaN or infinite.
     #[allow(clippy::should_implement_trait)] // The result is an Option.
     pub fn add(self, other: LongDouble) -> Option<LongDouble> {

@@ -363,6 +363,11 @@ pub(super) struct Alias(NonNull<Header>);
 unsafe impl Send for Alias {}
 
 impl Alias {
+    /// Tells entries apart.
+    #[inline]
+    pub(super) fn address(&self) -> usize {
+        self.0.addr().get()
+    }
     #[inline]
     pub(super) fn entry(&self) -> &Entry {
         // SAFETY: `Entry` is a transparent wrapper of this pointer; whoever made the alias vouched that the entry lives.

@@ -1,5 +1,6 @@
 //! The keyspace as a whole against models: random operations, scans under growth, snapshots under writes, memory.
 
+mod hashes;
 mod model;
 mod scans;
 mod snapshots;
