@@ -18,7 +18,6 @@ use super::snapshot_worker::{Release, SnapshotWorker, Task};
 use super::timer::{every, is_late};
 use crate::command::{ClientFlags, NodeState, Slot};
 use crate::keyspace::SnapshotId;
-use crate::rdb::WriterOptions;
 use crate::replication::{ReplId, ReplOffset, ReplicaState};
 
 /// How often slaves are looked after: pings, lag, time-outs.
@@ -128,8 +127,7 @@ impl ReplicationMaster {
     fn begin(&mut self, state: &mut NodeState, kind: Kind) -> std::io::Result<SnapshotId> {
         let aux = state.snapshot_aux();
         let dump = matches!(kind, Kind::Save { .. }).then(|| state.config.dbfilename.clone());
-        let access = state.access_when_writing();
-        let options = WriterOptions { compress: state.config.rdbcompression, checksum: state.config.rdbchecksum, access, ..WriterOptions::default() };
+        let options = state.writer_options();
         let id = state.keyspace.begin_snapshot();
         let task = Task { id, dir: state.config.dir.clone(), aux, options, dump };
         let keyspace = self.shell.addresses().keyspace.clone();

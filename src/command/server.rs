@@ -45,12 +45,16 @@ fn lastsave(ctx: &mut Ctx<'_>) -> CmdResult {
 }
 
 impl NodeState {
+    /// How a snapshot that is begun now is to be written.
+    pub fn writer_options(&self) -> WriterOptions {
+        let access = self.access_when_writing();
+        WriterOptions { compress: self.config.rdbcompression, checksum: self.config.rdbchecksum, access, ..WriterOptions::default() }
+    }
+
     /// Saves the whole keyspace before it returns: SAVE, SHUTDOWN, DEBUG RELOAD.
     pub fn save_now(&mut self) -> Result<Saved, SaveError> {
         self.tick();
-        let access = self.access_when_writing();
-        let writer = WriterOptions { compress: self.config.rdbcompression, checksum: self.config.rdbchecksum, access, ..WriterOptions::default() };
-        let options = SaveOptions { writer, ..SaveOptions::default() };
+        let options = SaveOptions { writer: self.writer_options(), ..SaveOptions::default() };
         let aux = self.snapshot_aux();
         let saved = persistence::save(&self.env, &self.config.dir, &self.config.dbfilename, &mut self.keyspace, &aux, options)?;
         info!(self.log, "DB saved on disk"; "keys" => saved.keys, "bytes" => saved.bytes);

@@ -150,7 +150,7 @@ const KNOWN: &[(&str, &[&str])] = &[
     ("replica-full-sync-buffer-limit", &["0"]),
     ("replica-ignore-disk-write-errors", &["no"]),
     ("replica-lazy-flush", &["no", "yes"]),
-    ("sanitize-dump-payload", &["no"]),
+    ("sanitize-dump-payload", &["no", "yes", "clients"]),
     ("server-cpulist", &[""]),
     ("server_cpulist", &[""]),
     ("set-proc-title", &["yes"]),

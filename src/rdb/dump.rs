@@ -5,7 +5,7 @@ use super::build::Builder;
 use super::error::LoadError;
 use super::reader::Reader;
 use super::types::Family;
-use super::{STRING_BYTES_MAX, VALKEY_VERSIONS, VERSION_WRITTEN, VERSIONS, Writer, WriterOptions, checksum};
+use super::{VALKEY_VERSIONS, VERSION_WRITTEN, VERSIONS, Writer, WriterOptions, checksum};
 use crate::keyspace::{Entry, Keyspace, OwnedEntry, UnixMs};
 
 const VERSION_BYTES: usize = 2;
@@ -92,7 +92,6 @@ impl<'a> Payload<'a> {
     /// The value under a key, for `keyspace`. What stands behind the value is ignored, as in Redis.
     pub fn restore(self, key: &[u8], expire: Option<UnixMs>, keyspace: &Keyspace) -> Result<OwnedEntry, RestoreError> {
         let mut reader = Reader::of_payload(self.value, self.family);
-        reader.limit_strings(STRING_BYTES_MAX);
         let mut builder = Builder::new(keyspace);
         let value = reader.value(&mut builder)?;
         let entry = builder.entry(key, value, expire).map_err(|cause| cause.at(0))?;
