@@ -12,7 +12,6 @@ const MISSING: &[(&str, &[&str])] = &[
     ("to come with cluster mode", &["cluster", "cluster|*", "asking", "readonly", "readwrite", "migrate"]),
     ("to come with client-side caching", &["client|tracking", "client|caching"]),
     ("to come with coordinated failover", &["failover"]),
-    ("to come with append-only files", &["bgrewriteaof"]),
 ];
 
 /// What is being built; to be empty soon.
