@@ -60,6 +60,7 @@ mod strings;
 mod testing;
 mod transaction;
 mod wait;
+mod zset;
 
 pub use blocked::{Blocked, Wait};
 pub use client::{Client, ClientFlags, Queued, ReplyMode, Slot};
@@ -81,7 +82,7 @@ pub(crate) use transaction::discard;
 
 /// Every row, family by family: the one list of commands.
 pub(crate) fn families() -> Vec<&'static [Spec]> {
-    vec![
+    let families = [
         bitfield::ROWS,
         bitmaps::ROWS,
         client_commands::ROWS,
@@ -114,5 +115,6 @@ pub(crate) fn families() -> Vec<&'static [Spec]> {
         strings::ROWS,
         transaction::ROWS,
         wait::ROWS,
-    ]
+    ];
+    families.into_iter().chain(zset::ROWS).collect()
 }

@@ -11,6 +11,7 @@ use super::Kind;
 use super::entry::Form;
 use super::members::Members;
 use super::snapshot::{CollectionId, Record};
+use super::zset::Sorted;
 use crate::types::listpack::Pack;
 use crate::types::memory::size_class;
 use crate::types::stream::Stream;
@@ -20,6 +21,7 @@ pub enum Big {
     Set(Members),
     Hash(Members),
     Stream(Stream),
+    ZSet(Sorted),
 }
 
 impl Big {
@@ -28,6 +30,7 @@ impl Big {
         match self {
             Big::Set(_) => Kind::Set,
             Big::Hash(_) => Kind::Hash,
+            Big::ZSet(_) => Kind::ZSet,
             Big::Stream(_) => Kind::Stream,
         }
     }
@@ -36,6 +39,7 @@ impl Big {
         match self {
             Big::Set(members) | Big::Hash(members) => members.len(),
             Big::Stream(stream) => stream.len(),
+            Big::ZSet(sorted) => sorted.len(),
         }
     }
     pub fn is_empty(&self) -> bool {
@@ -46,6 +50,7 @@ impl Big {
         let own = match self {
             Big::Set(members) | Big::Hash(members) => members.allocated(),
             Big::Stream(stream) => stream.allocated(),
+            Big::ZSet(sorted) => sorted.allocated(),
         };
         own + size_class(size_of::<BigCell>() + 16)
     }
@@ -54,6 +59,7 @@ impl Big {
         match self {
             Big::Set(_) | Big::Hash(_) => "hashtable",
             Big::Stream(_) => "stream",
+            Big::ZSet(_) => "skiplist",
         }
     }
     /// The elements' records, as a snapshot writes them where they come apart from the key: a stream's do not.
@@ -61,6 +67,7 @@ impl Big {
         let entries = match self {
             Big::Set(members) | Big::Hash(members) => Some(members.iter()),
             Big::Stream(_) => None,
+            Big::ZSet(sorted) => Some(sorted.members().iter()),
         };
         entries.into_iter().flatten().map(|entry| Record { kind: self.kind(), ..Record::of(entry, CollectionId(0)) })
     }
@@ -70,6 +77,7 @@ impl Big {
             Big::Set(members) => Big::Set(members.deep_copy()),
             Big::Hash(members) => Big::Hash(members.deep_copy()),
             Big::Stream(stream) => Big::Stream(stream.clone()),
+            Big::ZSet(sorted) => Big::ZSet(sorted.deep_copy()),
         }
     }
     /// The table of elements, of those that have one: a snapshot captures it bucket by bucket.
@@ -77,6 +85,7 @@ impl Big {
         match self {
             Big::Set(members) | Big::Hash(members) => Some(members),
             Big::Stream(_) => None,
+            Big::ZSet(sorted) => Some(sorted.members_mut()),
         }
     }
 }

@@ -5,6 +5,7 @@ use super::entry::OwnedEntry;
 use super::hash::HashEdit;
 use super::hasher::KeyHasher;
 use super::set::SetEdit;
+use super::zset::ZSetEdit;
 use super::{Keyspace, Kind, UnixMs};
 use crate::types::limits::Limits;
 use crate::types::stream::Stream;
@@ -47,6 +48,10 @@ impl Building {
     pub fn hash(&mut self) -> HashEdit<'_> {
         assert!(self.kind == Kind::Hash);
         HashEdit::new(&mut self.value, &self.limits, &self.hasher)
+    }
+    pub fn zset(&mut self) -> ZSetEdit<'_> {
+        assert!(self.kind == Kind::ZSet);
+        ZSetEdit::new(&mut self.value, &self.limits, &self.hasher)
     }
     /// An entry with the collection that has been built, which is gone here; `None` if that is empty, unless it is a stream.
     pub fn finish(&mut self, key: &[u8], expire: Option<UnixMs>) -> Option<OwnedEntry> {

@@ -4,7 +4,7 @@
 //! then keeps the expiry index and the count of bytes in step.
 
 use super::big::{BigBox, Value};
-use super::entry::{Entry, Key, Kind, OwnedEntry, StrRef};
+use super::entry::{Alias, Entry, Key, Kind, OwnedEntry, StrRef};
 use super::expires::Expires;
 use super::hasher::KeyHasher;
 use super::index::{Index, Marks};
@@ -378,6 +378,22 @@ impl Db {
         }
         true
     }
+    /// Puts in a number under a key that is not there. The pointer holds until the key is removed or gets a value that is no number.
+    pub(super) fn insert_int(&mut self, key: Key<'_>, value: i64) -> Alias {
+        let entry = OwnedEntry::new_string(key.bytes, StrRef::Int(value), None);
+        // SAFETY: the caller forgets it in time.
+        let alias = unsafe { entry.alias() };
+        self.insert_new(key.hash, entry);
+        alias
+    }
+    /// Takes out the entry that `insert_int` gave this pointer to.
+    pub(super) fn take_alias(&mut self, hash: u64, alias: Alias) -> OwnedEntry {
+        // SAFETY: the pointer is only compared.
+        let is_it = |slot: &OwnedEntry| unsafe { slot.alias() } == alias;
+        let entry = self.table.remove(hash, is_it, &self.hasher, &mut self.captures).expect("an entry that is there");
+        self.entry_bytes -= entry.entry().allocated();
+        entry
+    }
     /// Puts in what is not there yet.
     fn insert_new(&mut self, hash: u64, entry: OwnedEntry) {
         started(&entry, self.fresh_access);
@@ -391,7 +407,7 @@ impl Db {
         self.index.moved(hash, Some(Marks::of(&old)), Some(new), &self.hasher);
         self.discard(old, false);
     }
-    fn discard(&mut self, entry: OwnedEntry, lazy: bool) {
+    pub(super) fn discard(&mut self, entry: OwnedEntry, lazy: bool) {
         let entry_ref = entry.entry();
         if entry_ref.allocated() >= GARBAGE_BYTES || lazy && (entry_ref.is_shared() || entry_ref.is_big()) {
             self.garbage.push(entry);

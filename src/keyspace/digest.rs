@@ -4,6 +4,7 @@ use sha1::{Digest, Sha1};
 
 use super::{DbIndex, Entry, Keyspace, StrRef, ValueRef};
 use crate::types::listpack::ElemBuf;
+use crate::types::number::DoubleBuf;
 use crate::types::stream::StreamId;
 
 /// The digest of all databases, 20 bytes; zeros when all are empty. Keys that are logically expired but not deleted count, as in Redis.
@@ -70,6 +71,15 @@ fn mix_collection(digest: &mut [u8; 20], entry: &Entry) {
             }
             xor(digest, &one);
         }
+    }
+    if let Some(zset) = entry.zset() {
+        let (mut buffer, mut text) = (ElemBuf::new(), DoubleBuf::default());
+        zset.for_each(|member, score| {
+            let mut element = [0; 20];
+            mix(&mut element, member.bytes(&mut buffer));
+            mix(&mut element, text.shortest(score).as_bytes());
+            xor(digest, &element);
+        });
     }
 }
 

@@ -2,7 +2,7 @@
 //! with a value, some expiring - so this is one, and grows, shrinks, scans and is captured by snapshots like one.
 
 use super::db::{Db, SetExpire};
-use super::entry::{Entry, Key, StrRef};
+use super::entry::{Alias, Entry, Key, OwnedEntry, StrRef};
 use super::hasher::KeyHasher;
 use super::snapshot::{Chunk, SnapshotId};
 use super::{DbIndex, UnixMs};
@@ -38,6 +38,23 @@ impl Members {
     pub(super) fn set(&mut self, name: &[u8], value: StrRef<'_>, expire: SetExpire) -> bool {
         self.0.set_value(self.key(name), value, expire)
     }
+    /// Puts a name in that is not there, with a number. Whoever keeps the pointer must forget it before the name is removed.
+    pub(super) fn insert_int(&mut self, key: Key<'_>, value: i64) -> Alias {
+        self.0.insert_int(key, value)
+    }
+    /// Overwrites a name's number, in place.
+    pub(super) fn set_int(&mut self, key: Key<'_>, value: i64) {
+        let existed = self.0.set_value(key, StrRef::Int(value), SetExpire::Clear);
+        assert!(existed, "a name that is there");
+    }
+    /// Takes out the element that `insert_int` gave this pointer to; `hash` is its name's.
+    pub(super) fn take_alias(&mut self, hash: u64, alias: Alias) -> OwnedEntry {
+        self.0.take_alias(hash, alias)
+    }
+    /// For an element that has been taken out.
+    pub(super) fn discard(&mut self, entry: OwnedEntry) {
+        self.0.discard(entry, false);
+    }
     pub(super) fn set_expire(&mut self, name: &[u8], expire: Option<UnixMs>) -> bool {
         self.0.set_expire(self.key(name), expire)
     }
@@ -66,6 +83,9 @@ impl Members {
     /// A uniformly chosen element; `random` gives 64-bit numbers.
     pub fn random(&self, random: &mut dyn FnMut() -> u64) -> Option<&Entry> {
         self.0.random(random)
+    }
+    pub(super) fn db(&self) -> &Db {
+        &self.0
     }
     pub(super) fn db_mut(&mut self) -> &mut Db {
         &mut self.0

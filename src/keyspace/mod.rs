@@ -19,6 +19,7 @@ mod snapshot;
 mod stream;
 mod table;
 mod watch;
+mod zset;
 
 pub use big::Big;
 pub use building::Building;
@@ -30,6 +31,7 @@ pub use members::Members;
 pub use set::{NewSet, SetEdit, SetRef};
 pub use snapshot::{Chunk, CollectionId, Record, RecordValue, SnapshotId, SnapshotStep};
 pub use watch::Watches;
+pub use zset::{Bound, LexBound, LexRange, NewZSet, ScoreRange, Sorted, ZSetEdit, ZSetRef};
 
 /// The number of a database, 0 to `databases` - 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -82,6 +82,14 @@ impl Sink for Builder {
     fn part(&mut self, part: Part<'_>) -> Result<(), LoadCause> {
         let is_new = match (self.building.kind(), part) {
             (Kind::Set, Part::Element(member)) => self.building.set().add(Elem::of(member)),
+            (Kind::ZSet, Part::Member { member, score }) => {
+                let mut is_new = false;
+                self.building.zset().update(member, |old| {
+                    is_new = old.is_none();
+                    Some(score)
+                });
+                is_new
+            }
             (Kind::Stream, part) => self.stream_part(part),
             (Kind::Hash, Part::Field { field, value, expire }) => {
                 !self.building.hash().set(field, Elem::of(value), expire.map_or(SetExpire::Clear, SetExpire::At))

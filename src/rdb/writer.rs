@@ -9,7 +9,7 @@ use super::checksum::{self, Checksum};
 use super::lzf::Compressor;
 use super::stream_writer::stream_type;
 use super::{Access, Aux, LRU_BITS, VERSION_WRITTEN, VERSIONS, encoding, opcode, types};
-use crate::keyspace::{CollectionId, DbIndex, Entry, FieldPack, Form, Kind, Record, RecordValue, ValueRef};
+use crate::keyspace::{CollectionId, DbIndex, Entry, FieldPack, Form, Kind, Record, RecordValue, ValueRef, ZSetRef};
 use crate::types::intset::IntSet;
 use crate::types::listpack::{ElemBuf, Pack};
 use crate::types::number;
@@ -192,6 +192,7 @@ impl<W: Write> Writer<W> {
             RecordValue::Int(number) => self.out.integer(number),
             RecordValue::Bytes(bytes) => self.string(bytes)?,
             RecordValue::Block(form, bytes) if record.kind == Kind::Hash => self.fields(FieldPack::new(form, bytes))?,
+            RecordValue::Block(_, bytes) if record.kind == Kind::ZSet => self.pairs(ZSetRef::Pack(Pack::new(bytes)))?,
             RecordValue::Block(form, bytes) => self.block(form, bytes)?,
             RecordValue::Elements { len, .. } => self.out.length(len),
             RecordValue::Stream(stream) => self.stream(stream)?,
@@ -205,6 +206,7 @@ impl<W: Write> Writer<W> {
         match (record.kind, record.value) {
             (Kind::Hash, RecordValue::Int(number)) => self.out.integer(number),
             (Kind::Hash, RecordValue::Bytes(bytes)) => self.string(bytes)?,
+            (Kind::ZSet, RecordValue::Int(bits)) => self.out.buffer.extend_from_slice(&bits.to_le_bytes()),
             _ => {}
         }
         self.drain()
@@ -259,6 +261,19 @@ impl<W: Write> Writer<W> {
             self.string(name.bytes(&mut buffer))?;
             self.string(field.value.bytes(&mut buffer))
         })
+    }
+
+    /// A small sorted set.
+    fn pairs(&mut self, zset: ZSetRef<'_>) -> io::Result<()> {
+        self.out.length(zset.len());
+        let mut result = Ok(());
+        zset.for_each(|member, score| {
+            if result.is_ok() {
+                result = self.string(member.bytes(&mut ElemBuf::new()));
+                self.out.buffer.extend_from_slice(&score.to_bits().to_le_bytes());
+            }
+        });
+        result
     }
 
     /// The end and the checksum. Returns the sink, and how many bytes it has been given.
@@ -368,6 +383,7 @@ fn type_of(record: &Record<'_>, version: u32) -> u8 {
     match record.kind {
         Kind::String => types::STRING,
         Kind::Set => types::SET,
+        Kind::ZSet => types::ZSET_2,
         Kind::Hash => types::HASH,
         Kind::Stream => stream_type(version),
         kind => unreachable!("no {kind:?} can be stored yet"),

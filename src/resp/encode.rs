@@ -83,10 +83,11 @@ impl Reply {
     }
     /// RESP3 `,d`, RESP2 a bulk string; `inf`, `-inf`, `nan` spelled as in Redis; the shortest digits that round-trip, as Redis does since 7.2.
     pub fn double(&mut self, d: f64) {
-        let text = crate::types::number::format_f64(d);
+        let mut buffer = crate::types::number::DoubleBuf::default();
+        let text = buffer.reply(d);
         match self.proto {
             Proto::Resp2 => self.bulk(text.as_bytes()),
-            Proto::Resp3 => self.line(b',', &text),
+            Proto::Resp3 => self.line(b',', text),
         }
     }
     /// RESP3 `#t`/`#f`, RESP2 `:1`/`:0`

@@ -8,7 +8,7 @@ use sha1::{Digest, Sha1};
 use super::raise::{Given, Raised, error_table};
 use super::{Answer, Ask, Bridge, LogLevel, reply};
 use crate::resp::{ArgRange, Proto};
-use crate::types::number::format_f64;
+use crate::types::number::DoubleBuf;
 
 const REPL_AOF: i64 = 1;
 const REPL_REPLICA: i64 = 2;
@@ -27,7 +27,7 @@ fn put_args(bridge: &Bridge, given: &Given<'_>) -> bool {
         match value {
             Value::String(text) => exchange.bytes.extend_from_slice(&text.as_bytes()),
             Value::Integer(n) => exchange.bytes.extend_from_slice(itoa::Buffer::new().format(*n).as_bytes()),
-            Value::Number(n) => exchange.bytes.extend_from_slice(format_f64(*n).as_bytes()),
+            Value::Number(n) => exchange.bytes.extend_from_slice(DoubleBuf::default().reply(*n).as_bytes()),
             _ => return false,
         }
         let len = exchange.bytes.len() - start;

@@ -3,6 +3,7 @@
 pub mod bitfield;
 pub mod bits;
 pub mod glob;
+pub mod grisu;
 pub mod histogram;
 pub mod hll;
 pub mod intset;

@@ -3,6 +3,7 @@
 use rustc_apfloat::Float;
 use rustc_apfloat::ieee::Double;
 
+use super::grisu::{self, DIGITS_MAX};
 use super::long_double::{LongDouble, parse_hex_float};
 
 /// `string2ll`: decimal, an optional `-`, no sign `+`, no leading zeros, no spaces, within i64. What Redis accepts as an integer argument
@@ -77,47 +78,94 @@ pub fn add_long_double(a: &[u8], b: &[u8]) -> Option<Vec<u8>> {
 /// Integers beyond this are shown with an exponent where that is shorter (`double2ll`).
 const WHOLE_MAX: f64 = (1u64 << 62) as f64;
 
-/// A double as replies show it since Redis 7.2 (`d2string`): an integer whole, others in the shortest digits that read back the same; `inf`,
-/// `-inf`, `nan`.
-pub fn format_f64(value: f64) -> String {
-    if !value.is_finite() {
-        let text = if value.is_nan() { "nan" } else { "inf" };
-        return if value.is_sign_negative() && !value.is_nan() { format!("-{text}") } else { text.to_owned() };
-    }
-    if value == value.trunc() && value.abs() <= WHOLE_MAX {
-        return (value as i64).to_string();
-    }
-    let sign = if value.is_sign_negative() { "-" } else { "" };
-    let (digits, power) = shortest_digits(value.abs());
-    let count = digits.len() as i32;
-    let exponent = power + count - 1;
-    if power >= 0 && exponent < count + 7 {
-        return format!("{sign}{digits}{}", "0".repeat(power as usize));
-    }
-    if power < 0 && (power > -7 || exponent.abs() < 4) {
-        let point = count + power;
-        return if point <= 0 {
-            format!("{sign}0.{}{digits}", "0".repeat(-point as usize))
-        } else {
-            let (whole, fraction) = digits.split_at(point as usize);
-            format!("{sign}{whole}.{fraction}")
-        };
-    }
-    let (first, rest) = digits.split_at(1);
-    let point = if rest.is_empty() { "" } else { "." };
-    format!("{sign}{first}{point}{rest}e{exponent:+}")
+/// A double as an integer, if `double2ll` takes it for one; -0 becomes 0.
+#[inline]
+pub fn whole(value: f64) -> Option<i64> {
+    (value.abs() <= WHOLE_MAX && value == value.trunc()).then_some(value as i64)
 }
 
-/// `value` is `digits * 10^power`, with no zero at either end of the digits.
-fn shortest_digits(value: f64) -> (String, i32) {
-    let mut buffer = ryu::Buffer::new();
-    let text = buffer.format_finite(value);
-    let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
-    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-    let all = [whole, fraction].concat();
-    let power = exponent.parse::<i32>().expect("ryu writes an exponent") - fraction.len() as i32;
-    let kept = all.trim_end_matches('0');
-    (kept.trim_start_matches('0').to_owned(), power + (all.len() - kept.len()) as i32)
+/// Room for the text of a double, as `itoa::Buffer` is for integers.
+pub struct DoubleBuf {
+    bytes: [u8; DOUBLE_TEXT_MAX],
+    len: usize,
+}
+
+/// The longest text: sign, seventeen digits, and up to eight zeros or an exponent; an integer of up to 2^62 is shorter.
+const DOUBLE_TEXT_MAX: usize = 32;
+
+impl Default for DoubleBuf {
+    fn default() -> Self {
+        DoubleBuf { bytes: [0; DOUBLE_TEXT_MAX], len: 0 }
+    }
+}
+
+impl DoubleBuf {
+    /// As replies show it since Redis 7.2 (`d2string`): an integer whole, others in the fewest digits that read back the same; `inf`, `-inf`, `nan`.
+    pub fn reply(&mut self, value: f64) -> &str {
+        match whole(value) {
+            Some(number) if number != 0 || value.is_sign_positive() => {
+                self.len = 0;
+                self.push(itoa::Buffer::new().format(number).as_bytes());
+                self.text()
+            }
+            _ => self.shortest(value),
+        }
+    }
+
+    /// In the fewest digits that read back the same (`fpconv_dtoa`), which has an exponent for long integers as well. DEBUG DIGEST mixes it in.
+    pub fn shortest(&mut self, value: f64) -> &str {
+        self.len = 0;
+        if value.is_sign_negative() && !value.is_nan() {
+            self.push(b"-");
+        }
+        match value {
+            _ if value.is_nan() => self.push(b"nan"),
+            _ if value.is_infinite() => self.push(b"inf"),
+            0.0 => self.push(b"0"),
+            _ => self.finite(value.abs()),
+        }
+        self.text()
+    }
+
+    fn finite(&mut self, value: f64) {
+        let mut digits = [0; DIGITS_MAX];
+        let (count, power) = grisu::digits(value, &mut digits);
+        let digits = &digits[..count];
+        let exponent = power + count as i32 - 1;
+        if power >= 0 && exponent < count as i32 + 7 {
+            self.push(digits);
+            self.zeros(power);
+        } else if power < 0 && (power > -7 || exponent.abs() < 4) {
+            let point = count as i32 + power;
+            let (whole, fraction) = digits.split_at(point.max(0) as usize);
+            self.push(if point > 0 { whole } else { b"0" });
+            self.push(b".");
+            self.zeros(-point);
+            self.push(fraction);
+        } else {
+            let (first, rest) = digits.split_at(1);
+            self.push(first);
+            self.push(if rest.is_empty() { b"" } else { b"." });
+            self.push(rest);
+            self.push(if exponent < 0 { b"e-" } else { b"e+" });
+            self.push(itoa::Buffer::new().format(exponent.abs()).as_bytes());
+        }
+    }
+
+    fn zeros(&mut self, count: i32) {
+        for _ in 0..count {
+            self.push(b"0");
+        }
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
+
+    fn text(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.len]).expect("digits and signs")
+    }
 }
 
 #[cfg(test)]
@@ -182,7 +230,7 @@ mod tests {
     fn doubles_are_written_as_replies_show_them() {
         let cases = [
             (0.0, "0"),
-            (-0.0, "0"),
+            (-0.0, "-0"),
             (3.0, "3"),
             (-1.5, "-1.5"),
             (0.1, "0.1"),
@@ -192,6 +240,8 @@ mod tests {
             (1e7, "10000000"),
             (1e8, "100000000"),
             (859952890786666176.3, "859952890786666240"),
+            (1234567890123456.7, "1234567890123456.7"),
+            (-123456.789e-300, "-1.23456789e-295"),
             (4611686018427387904.0, "4611686018427387904"),
             (9e18, "9e+18"),
             (1.5e300, "1.5e+300"),
@@ -203,7 +253,7 @@ mod tests {
             (f64::NAN, "nan"),
         ];
         for (value, text) in cases {
-            assert_eq!(format_f64(value), text, "{value:?}");
+            assert_eq!(DoubleBuf::default().reply(value), text, "{value:?}");
         }
     }
 }
