@@ -42,8 +42,10 @@ fn load_string(lua: &Lua, values: MultiValue) -> mlua::Result<MultiValue> {
 /// Asks a function for pieces until it gives none.
 fn load(lua: &Lua, values: MultiValue) -> mlua::Result<MultiValue> {
     let given = Given::new(lua, values);
-    let Some(Value::Function(reader)) = given.get(1) else { return Err(given.type_error(1, "function")) };
+    let Some(Value::Function(reader)) = given.get(1).cloned() else { return Err(given.type_error(1, "function")) };
     let name = if given.is_none_or_nil(2) { b"=(load)".to_vec() } else { given.bytes(2)?.as_bytes().to_vec() };
+    // Lua runs inside of this function: other arguments must not be held meanwhile.
+    drop(given);
     let mut code = Vec::new();
     loop {
         let piece = match reader.call::<Value>(())? {

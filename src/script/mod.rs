@@ -7,10 +7,14 @@
 
 mod api;
 mod bits;
+mod json;
 mod loading;
+mod msgpack;
+mod pairs;
 mod raise;
 mod random;
 mod reply;
+mod structs;
 
 pub use api::hex;
 pub use random::Random;
@@ -20,7 +24,7 @@ use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use mlua::{Function, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value};
+use mlua::{Function, Lua, LuaOptions, MultiValue, StdLib, Table, Value};
 
 use crate::resp::{ArgRange, Args, Proto, Reply};
 
@@ -146,6 +150,7 @@ pub struct Interpreter {
     lua: Lua,
     bridge: Rc<Bridge>,
     run: Function,
+    next: Function,
     /// The globals of scripts: the real table, which holds KEYS and ARGV.
     globals: Table,
 }
@@ -173,7 +178,11 @@ impl Interpreter {
         host.set("raised_at", lua.create_function(|lua, ()| raised_at(lua))?)?;
         host.set("globals", loading::globals(&lua)?)?;
         let libraries = lua.create_table()?;
+        let next: Function = lua.globals().get("next")?;
         libraries.set("bit", bits::library(&lua)?)?;
+        libraries.set("cjson", json::library(&lua, &next)?)?;
+        libraries.set("cmsgpack", msgpack::library(&lua)?)?;
+        libraries.set("struct", structs::library(&lua)?)?;
         libraries.set("math", random::library(&lua, random)?)?;
         libraries.set("os", api::os(&lua, clock_ns)?)?;
         host.set("libraries", libraries)?;
@@ -183,7 +192,7 @@ impl Interpreter {
         members.set("redis", view.call::<Table>(api::library(&lua, &bridge, version)?)?)?;
         let (globals, seen): (Table, Table) = make_globals.call(members)?;
         lua.set_globals(seen)?;
-        Ok(Interpreter { lua, bridge, run, globals })
+        Ok(Interpreter { lua, bridge, run, next, globals })
     }
 
     /// Compiles a script; errors are Lua's own texts, which name places in `chunk`.
@@ -210,7 +219,7 @@ impl Interpreter {
         match ran {
             Ok(results) => {
                 let value = results.into_iter().next().unwrap_or(Value::Nil);
-                Ok(reply::encode(value, self.bridge.proto.get(), out))
+                reply::encode(value, &self.next, self.bridge.proto.get(), out).map_err(|error| self.failure(error))
             }
             Err(error) => Err(self.failure(error)),
         }
@@ -222,8 +231,11 @@ impl Interpreter {
     }
 
     fn list<'a>(&self, items: impl Iterator<Item = &'a [u8]>) -> mlua::Result<Table> {
-        let strings: mlua::Result<Vec<LuaString>> = items.map(|item| self.lua.create_string(item)).collect();
-        self.lua.create_sequence_from(strings?)
+        let list = self.lua.create_table()?;
+        for (index, item) in items.enumerate() {
+            list.raw_set(index + 1, self.lua.create_string(item)?)?;
+        }
+        Ok(list)
     }
 
     /// Runs it with the host in reach. What it raises comes as `Raised::Ended`-like tables from the prelude's handler.

@@ -8,6 +8,7 @@ local host = ...
 
 local error, type, select, tostring, pcall, xpcall = error, type, select, tostring, pcall, xpcall
 local rawset, rawget, next, setmetatable, getmetatable = rawset, rawget, next, setmetatable, getmetatable
+local unpack, tonumber, byte = unpack, tonumber, string.byte
 local insert, foreach = table.insert, table.foreach
 local resume, wrap = coroutine.resume, coroutine.wrap
 
@@ -42,6 +43,13 @@ end
 local function check_value(name, count, index)
     if count < index then
         error('bad argument #' .. index .. " to '" .. name .. "' (value expected)", 3)
+    end
+end
+
+-- For an optional number.
+local function check_number(name, index, value)
+    if value ~= nil and tonumber(value) == nil then
+        error('bad argument #' .. index .. " to '" .. name .. "' (number expected, got " .. type(value) .. ')', 3)
     end
 end
 
@@ -150,6 +158,42 @@ function shown.xpcall(...)
     end))
 end
 
+-- So many values fit on the stack in Redis. mlua has bounds as well, and ends the process at them.
+local RESULTS_MAX = 7995
+
+function shown.unpack(...)
+    local t, first, last = ...
+    local count = select('#', ...)
+    check_table('unpack', count, t)
+    check_number('unpack', 2, first)
+    check_number('unpack', 3, last)
+    first = first or 1
+    last = last or #t
+    if last - first >= RESULTS_MAX then
+        error('too many results to unpack', 2)
+    end
+    return unpack(t, first, last)
+end
+
+local function string_byte(...)
+    local text, first, last = ...
+    if type(text) ~= 'string' and type(text) ~= 'number' then
+        error("bad argument #1 to 'byte' (string expected, got " .. got(select('#', ...), 1, text) .. ')', 2)
+    end
+    check_number('byte', 2, first)
+    check_number('byte', 3, last)
+    if last then
+        local length = #tostring(text)
+        local from, to = first or 1, last + 0
+        from = from < 0 and from + length + 1 or from + 0
+        to = to < 0 and to + length + 1 or to
+        if (to < length and to or length) - (from > 1 and from or 1) >= RESULTS_MAX then
+            error('stack overflow (string slice too long)', 2)
+        end
+    end
+    return byte(text, first, last)
+end
+
 local function table_insert(t, ...)
     local count = select('#', ...)
     check_table('insert', t == nil and count == 0 and 0 or 1, t)
@@ -217,7 +261,7 @@ local function copy(from, names)
 end
 
 local real_globals = copy(_G, [[
-    assert collectgarbage error gcinfo ipairs load loadstring rawequal select tonumber tostring type unpack _VERSION
+    assert collectgarbage error gcinfo ipairs load loadstring rawequal select tonumber tostring type _VERSION
 ]])
 for name, f in next, shown do
     real_globals[name] = f
@@ -236,6 +280,7 @@ local libraries = {
     coroutine = copy(coroutine, 'create resume running status wrap yield'),
     os = copy(os, ''),
 }
+libraries.string.byte = string_byte
 libraries.table.insert = table_insert
 libraries.table.foreach = table_foreach
 libraries.coroutine.resume = coroutine_resume

@@ -29,6 +29,11 @@ impl Raised {
         mlua::Error::external(Raised::Reply { err: err.into(), counted: false })
     }
 
+    /// A text without a place.
+    pub fn plain(text: &str) -> mlua::Error {
+        mlua::Error::external(Raised::Text(text.as_bytes().to_vec()))
+    }
+
     /// The value that a script sees in place of a caught error. Failures of the interpreter itself are texts.
     pub fn value(lua: &Lua, error: &mlua::Error) -> mlua::Result<Value> {
         match error {

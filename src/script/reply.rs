@@ -1,13 +1,16 @@
 //! Replies to Lua values and back, by the rules that scripts have for RESP2 and RESP3.
 
-use mlua::{Lua, Table, Value};
+use mlua::{Function, Lua, Table, Value};
 
+use super::pairs::Pairs;
 use super::raise::error_table;
 use crate::resp::{Proto, Reply};
 use crate::types::number::parse_i64;
 
-/// Deeper tables than this end in an error where they stand, as where Lua's stack is full in Redis.
-const DEPTH_MAX: usize = 3990;
+/// What Lua's stack has room for while Redis converts, and what each kind of table takes of it. Deeper ones end in an error where they stand.
+const STACK_SLOTS: usize = 7995;
+const ARRAY_SLOTS: usize = 1;
+const MAP_SLOTS: usize = 3;
 const TOO_DEEP: &str = "ERR reached lua stack limit";
 
 /// Reads one reply from the front of `bytes`, which the node itself has encoded.
@@ -95,104 +98,158 @@ fn take<'a>(bytes: &mut &'a [u8], len: usize) -> &'a [u8] {
     text
 }
 
-/// Encodes what a script returns. `script_proto` is what the script has chosen with `redis.setresp`. Returns the errors in it that are the script's own.
-pub(super) fn encode(value: Value, script_proto: Proto, out: &mut Reply) -> Vec<String> {
-    let mut encoder = Encoder { script_proto, out, errors: Vec::new() };
-    encoder.encode(value, 0);
-    encoder.errors
+/// Encodes what a script returns. `script_proto` is what the script has chosen with `redis.setresp`, `next` is Lua's own. Returns the errors in it that
+/// are the script's own.
+pub(super) fn encode(value: Value, next: &Function, script_proto: Proto, out: &mut Reply) -> mlua::Result<Vec<String>> {
+    let mut encoder = Encoder { script_proto, out, open: Vec::new(), errors: Vec::new() };
+    encoder.value(value, 0);
+    while let Some(open) = encoder.open.pop() {
+        encoder.go_on(open, next)?;
+    }
+    Ok(encoder.errors)
 }
 
+/// A table that is being written, with what C would have on Lua's stack below its members.
+enum Open {
+    Array {
+        table: Table,
+        next: i64,
+        len: i64,
+        slots: usize,
+    },
+    Map {
+        table: Table,
+        key: Option<Value>,
+        slots: usize,
+    },
+    /// A map's member whose name is a table: the name comes first.
+    Member {
+        value: Value,
+        slots: usize,
+    },
+    Set {
+        table: Table,
+        key: Option<Value>,
+        slots: usize,
+    },
+}
+
+/// Without recursion: a script's tables may be as deep as Lua's stack.
 struct Encoder<'a> {
     script_proto: Proto,
     out: &'a mut Reply,
+    open: Vec<Open>,
     errors: Vec<String>,
 }
 
 impl Encoder<'_> {
-    fn encode(&mut self, value: Value, depth: usize) {
-        let out = &mut *self.out;
-        if depth > DEPTH_MAX {
+    fn value(&mut self, value: Value, slots: usize) {
+        if slots >= STACK_SLOTS {
             self.errors.push(TOO_DEEP.to_owned());
-            return out.error(TOO_DEEP);
+            return self.out.error(TOO_DEEP);
         }
         match value {
-            Value::String(text) => out.bulk(&text.as_bytes()),
-            Value::Integer(n) => out.int(n),
-            Value::Number(n) => out.int(cut(n)),
-            Value::Boolean(b) if self.script_proto == Proto::Resp3 => out.bool(b),
-            Value::Boolean(true) => out.int(1),
-            Value::Table(table) => self.table(&table, depth),
-            _ => out.null(),
+            Value::String(text) => self.out.bulk(&text.as_bytes()),
+            Value::Integer(n) => self.out.int(n),
+            Value::Number(n) => self.out.int(cut(n)),
+            Value::Boolean(b) if self.script_proto == Proto::Resp3 => self.out.bool(b),
+            Value::Boolean(true) => self.out.int(1),
+            Value::Table(table) => self.table(table, slots),
+            _ => self.out.null(),
         }
     }
-    fn table(&mut self, table: &Table, depth: usize) {
-        let out = &mut *self.out;
-        if let Value::String(text) = field(table, "err") {
-            if !matches!(field(table, "ignore_error_stats_update"), Value::Boolean(true)) {
+
+    /// Writes a table, or begins to: members follow in `go_on`.
+    fn table(&mut self, table: Table, slots: usize) {
+        if let Value::String(text) = field(&table, "err") {
+            if !matches!(field(&table, "ignore_error_stats_update"), Value::Boolean(true)) {
                 self.errors.push(text.to_string_lossy());
             }
-            return line(b'-', &text.as_bytes(), out);
+            return line(b'-', &text.as_bytes(), self.out);
         }
-        if let Value::String(text) = field(table, "ok") {
-            return line(b'+', &text.as_bytes(), out);
+        if let Value::String(text) = field(&table, "ok") {
+            return line(b'+', &text.as_bytes(), self.out);
         }
-        match field(table, "double") {
-            Value::Number(n) => return out.double(n),
-            Value::Integer(n) => return out.double(n as f64),
+        match field(&table, "double") {
+            Value::Number(n) => return self.out.double(n),
+            Value::Integer(n) => return self.out.double(n as f64),
             _ => {}
         }
-        if let Value::Table(members) = field(table, "map") {
-            let pairs = pairs(&members);
-            out.map(pairs.len());
-            for (name, value) in pairs {
-                self.encode(name, depth + 1);
-                self.encode(value, depth + 1);
-            }
-            return;
+        if let Value::Table(members) = field(&table, "map") {
+            self.out.map(members.pairs::<Value, Value>().count());
+            return self.open.push(Open::Map { table: members, key: None, slots: slots + MAP_SLOTS });
         }
-        if let Value::Table(members) = field(table, "set") {
-            let pairs = pairs(&members);
-            out.set(pairs.len());
-            for (member, _) in pairs {
-                self.encode(member, depth + 1);
-            }
-            return;
+        if let Value::Table(members) = field(&table, "set") {
+            self.out.set(members.pairs::<Value, Value>().count());
+            return self.open.push(Open::Set { table: members, key: None, slots: slots + MAP_SLOTS });
         }
-        if let Value::String(digits) = field(table, "big_number") {
-            let digits: String = digits.to_string_lossy().chars().map(|c| if matches!(c, '\r' | '\n') { ' ' } else { c }).collect();
-            return out.big_number(&digits);
+        if let Value::String(digits) = field(&table, "big_number") {
+            return self.out.big_number(&digits.to_string_lossy().replace(['\r', '\n'], " "));
         }
-        if let Value::Table(verbatim) = field(table, "verbatim_string")
+        if let Value::Table(verbatim) = field(&table, "verbatim_string")
             && let (Value::String(format), Value::String(text)) = (field(&verbatim, "format"), field(&verbatim, "string"))
         {
-            return out.verbatim(&three_letters(&format.as_bytes()), &text.as_bytes());
+            return self.out.verbatim(&three_letters(&format.as_bytes()), &text.as_bytes());
         }
-        let mut items = Vec::new();
-        for index in 1i64.. {
-            match table.raw_get(index) {
-                Ok(Value::Nil) | Err(_) => break,
-                Ok(item) => items.push(item),
+        // Up to the first hole.
+        let len = (1i64..).take_while(|index| !matches!(table.raw_get(*index), Ok(Value::Nil) | Err(_))).count();
+        self.out.array(len);
+        self.open.push(Open::Array { table, next: 1, len: len as i64, slots: slots + ARRAY_SLOTS });
+    }
+
+    /// Writes members up to one that is a table itself, which comes first then.
+    fn go_on(&mut self, open: Open, lua_next: &Function) -> mlua::Result<()> {
+        match open {
+            Open::Array { table, mut next, len, slots } => {
+                while next <= len {
+                    let item: Value = table.raw_get(next)?;
+                    next += 1;
+                    if matches!(item, Value::Table(_)) {
+                        self.open.push(Open::Array { table, next, len, slots });
+                        self.value(item, slots);
+                        return Ok(());
+                    }
+                    self.value(item, slots);
+                }
+            }
+            Open::Map { table, mut key, slots } => {
+                for pair in Pairs::after(lua_next, &table, key.take()) {
+                    let (name, member) = pair?;
+                    if matches!(name, Value::Table(_)) || matches!(member, Value::Table(_)) {
+                        self.open.push(Open::Map { table: table.clone(), key: Some(name.clone()), slots });
+                        self.open.push(Open::Member { value: member, slots });
+                        self.value(name, slots);
+                        return Ok(());
+                    }
+                    self.value(name, slots);
+                    self.value(member, slots);
+                }
+            }
+            Open::Member { value, slots } => self.value(value, slots),
+            Open::Set { table, mut key, slots } => {
+                for pair in Pairs::after(lua_next, &table, key.take()) {
+                    let (name, _) = pair?;
+                    if matches!(name, Value::Table(_)) {
+                        self.open.push(Open::Set { table: table.clone(), key: Some(name.clone()), slots });
+                        self.value(name, slots);
+                        return Ok(());
+                    }
+                    self.value(name, slots);
+                }
             }
         }
-        out.array(items.len());
-        for item in items {
-            self.encode(item, depth + 1);
-        }
+        Ok(())
     }
-}
-
-/// A number as C makes an integer of it on the common machines: what does not fit is the least one.
-fn cut(n: f64) -> i64 {
-    const BOUND: f64 = 9_223_372_036_854_775_808.0;
-    if (-BOUND..BOUND).contains(&n) { n as i64 } else { i64::MIN }
 }
 
 fn field(table: &Table, name: &str) -> Value {
     table.raw_get(name).unwrap_or(Value::Nil)
 }
 
-fn pairs(table: &Table) -> Vec<(Value, Value)> {
-    table.pairs::<Value, Value>().filter_map(Result::ok).collect()
+/// A number as C makes an integer of it on the common machines: what does not fit is the least one.
+fn cut(n: f64) -> i64 {
+    const BOUND: f64 = 9_223_372_036_854_775_808.0;
+    if (-BOUND..BOUND).contains(&n) { n as i64 } else { i64::MIN }
 }
 
 /// A verbatim string's format has three letters on the wire.

@@ -117,7 +117,7 @@ fn parse_float(text: &[u8]) -> Option<X87DoubleExtended> {
 }
 
 /// A hexadecimal float as C reads it, if the text begins as one: then the inner `None` says that it is malformed or out of range.
-pub(super) fn parse_hex_float<F: Float>(text: &[u8]) -> Option<Option<F>> {
+pub fn parse_hex_float<F: Float>(text: &[u8]) -> Option<Option<F>> {
     let (_, unsigned) = split_sign(text);
     let [b'0', b'x' | b'X', body @ ..] = unsigned else { return None };
     Some(parse_hex_body(text, body))
