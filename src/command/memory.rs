@@ -28,7 +28,8 @@ pub(super) struct Overview {
 impl Overview {
     pub fn of(node: &mut NodeState) -> Self {
         let (backlog, replicas, clients) = outside_the_keyspace(node);
-        let used = node.keyspace.allocated() as u64 + backlog + replicas + clients + node.scripts.cache_bytes() as u64;
+        let used =
+            node.keyspace.allocated() as u64 + backlog + replicas + clients + node.scripts.cache_bytes() as u64 + node.functions.cache_bytes() as u64;
         node.note_memory(used);
         let (mut tables, mut keys, mut dataset) = (Vec::new(), 0, node.keyspace.allocated());
         for index in (0..node.keyspace.databases()).map(DbIndex) {
@@ -97,12 +98,17 @@ impl NodeState {
 fn scripts(node: &NodeState, out: &mut String) {
     use info::{field, size};
     let (vm, cache) = (node.scripts.interpreter_bytes() as u64, node.scripts.cache_bytes() as u64);
+    let (functions_vm, libraries) = (node.functions.interpreter_bytes() as u64, node.functions.cache_bytes() as u64);
     size(out, "used_memory_lua", vm);
     field(out, "used_memory_vm_eval", vm);
     field(out, "used_memory_scripts_eval", cache);
     field(out, "number_of_cached_scripts", node.scripts.len());
-    size(out, "used_memory_vm_total", vm);
-    size(out, "used_memory_scripts", cache);
+    field(out, "number_of_functions", node.functions.functions_len());
+    field(out, "number_of_libraries", node.functions.libraries_len());
+    field(out, "used_memory_vm_functions", functions_vm);
+    size(out, "used_memory_vm_total", vm + functions_vm);
+    field(out, "used_memory_functions", libraries);
+    size(out, "used_memory_scripts", cache + libraries);
 }
 
 /// INFO memory. There are no forks and no defragmentation; the allocator is not asked, so what it holds is what the process has.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use slog::Logger;
 
 use super::slowlog::Slowlog;
-use super::{Blocked, Clients, CommandTable, Eviction, ExpireCycle, Latency, PubSub, Scripts, Slot, Stats};
+use super::{Blocked, Clients, CommandTable, Eviction, ExpireCycle, Functions, Latency, PubSub, Scripts, Slot, Stats};
 use crate::config::Config;
 use crate::env::Env;
 use crate::keyspace::{DbIndex, Keyspace, UnixMs, Watches};
@@ -99,6 +99,7 @@ pub struct NodeState {
     pub blocked: Blocked,
     pub pubsub: PubSub,
     pub scripts: Scripts,
+    pub functions: Functions,
     pub role: Role,
     pub stream: Stream,
     pub stats: Stats,
@@ -157,6 +158,7 @@ impl NodeState {
             eviction: Eviction::default(),
             pubsub: PubSub::default(),
             scripts: Scripts::default(),
+            functions: Functions::default(),
             role: Role::Master,
             stream: Stream::new(ReplId::random(&*env.random), config.repl_backlog_size),
             stats: Stats::default(),

@@ -84,6 +84,15 @@ impl<'a> Payload<'a> {
         Ok(Payload { value, family, version })
     }
 
+    /// What stands before the footer.
+    pub(super) fn bytes(self) -> &'a [u8] {
+        self.value
+    }
+
+    pub(super) fn family(self) -> Family {
+        self.family
+    }
+
     /// Whether 6.2 and all that came later restore it.
     pub fn is_universal(self) -> bool {
         self.version <= VERSION_WRITTEN

@@ -2,11 +2,11 @@
 
 use std::rc::Rc;
 
-use mlua::{Lua, MultiValue, Table, Value};
+use mlua::{Function, Lua, MultiValue, Table, Value};
 use sha1::{Digest, Sha1};
 
 use super::raise::{Given, Raised, error_table};
-use super::{Answer, Ask, Bridge, LogLevel, reply};
+use super::{Answer, Ask, Bridge, LogLevel, Purpose, reply};
 use crate::resp::{ArgRange, Proto};
 use crate::types::number::DoubleBuf;
 
@@ -186,43 +186,42 @@ fn set_repl(lua: &Lua, bridge: &Bridge, values: MultiValue) -> mlua::Result<()> 
     bridge.ask(Ask::Replicate(flags & REPL_REPLICA != 0)).map(|_| ())
 }
 
-/// `redis`, with its members for scripts.
-pub(super) fn library(lua: &Lua, bridge: &Rc<Bridge>, version: &str) -> mlua::Result<Table> {
-    let table = shared(lua, bridge, version)?;
+/// `redis`, with its members for scripts and functions.
+pub(super) fn library(lua: &Lua, bridge: &Rc<Bridge>, version: &str, purpose: Purpose) -> mlua::Result<Table> {
+    let table = basics(lua, bridge, version)?;
     for (name, raise) in [("call", true), ("pcall", false)] {
         let bridge = bridge.clone();
         table.set(name, lua.create_function(move |lua, values| command(lua, &bridge, values, raise))?)?;
     }
-    let with = |f: fn(&Lua, &Bridge, MultiValue) -> mlua::Result<()>| {
-        let bridge = bridge.clone();
-        lua.create_function(move |lua, values| f(lua, &bridge, values))
-    };
-    table.set("set_repl", with(set_repl)?)?;
+    let asked = bridge.clone();
+    table.set("acl_check_cmd", lua.create_function(move |lua, values| acl_check(lua, &asked, values))?)?;
+    table.set("setresp", with_bridge(lua, bridge, setresp)?)?;
+    table.set("set_repl", with_bridge(lua, bridge, set_repl)?)?;
+    table.set("error_reply", lua.create_function(error_reply)?)?;
+    table.set("status_reply", lua.create_function(status_reply)?)?;
+    table.set("sha1hex", lua.create_function(sha1hex)?)?;
     let numbers = [("REPL_NONE", 0), ("REPL_AOF", REPL_AOF), ("REPL_SLAVE", REPL_REPLICA), ("REPL_REPLICA", REPL_REPLICA), ("REPL_ALL", REPL_ALL)];
     for (name, number) in numbers {
         table.set(name, number)?;
     }
-    // Effects are all that is replicated, and there is no debugger.
-    table.set("replicate_commands", lua.create_function(|_, _: MultiValue| Ok(true))?)?;
-    table.set("breakpoint", lua.create_function(|_, _: MultiValue| Ok(false))?)?;
-    table.set("debug", lua.create_function(|_, _: MultiValue| Ok(()))?)?;
+    if purpose == Purpose::Scripts {
+        // Effects are all that is replicated, and there is no debugger.
+        table.set("replicate_commands", lua.create_function(|_, _: MultiValue| Ok(true))?)?;
+        table.set("breakpoint", lua.create_function(|_, _: MultiValue| Ok(false))?)?;
+        table.set("debug", lua.create_function(|_, _: MultiValue| Ok(()))?)?;
+    }
     Ok(table)
 }
 
+fn with_bridge(lua: &Lua, bridge: &Rc<Bridge>, f: fn(&Lua, &Bridge, MultiValue) -> mlua::Result<()>) -> mlua::Result<Function> {
+    let bridge = bridge.clone();
+    lua.create_function(move |lua, values| f(lua, &bridge, values))
+}
+
 /// The members that libraries of functions have as well while they are loaded.
-pub(super) fn shared(lua: &Lua, bridge: &Rc<Bridge>, version: &str) -> mlua::Result<Table> {
+pub(super) fn basics(lua: &Lua, bridge: &Rc<Bridge>, version: &str) -> mlua::Result<Table> {
     let table = lua.create_table()?;
-    let with = |f: fn(&Lua, &Bridge, MultiValue) -> mlua::Result<()>| {
-        let bridge = bridge.clone();
-        lua.create_function(move |lua, values| f(lua, &bridge, values))
-    };
-    table.set("log", with(log)?)?;
-    table.set("setresp", with(setresp)?)?;
-    let asked = bridge.clone();
-    table.set("acl_check_cmd", lua.create_function(move |lua, values| acl_check(lua, &asked, values))?)?;
-    table.set("error_reply", lua.create_function(error_reply)?)?;
-    table.set("status_reply", lua.create_function(status_reply)?)?;
-    table.set("sha1hex", lua.create_function(sha1hex)?)?;
+    table.set("log", with_bridge(lua, bridge, log)?)?;
     for (number, (name, _)) in LEVELS.iter().enumerate() {
         table.set(*name, number)?;
     }

@@ -68,6 +68,20 @@ fn load(lua: &Lua, values: MultiValue) -> mlua::Result<MultiValue> {
     compiled(lua, &name, &code)
 }
 
+/// So many values fit on the stack in Redis. mlua has a bound as well, and panics there.
+const RESULTS_MAX: i64 = 7995;
+
+fn unpack(lua: &Lua, values: MultiValue) -> mlua::Result<MultiValue> {
+    let given = Given::new(lua, values);
+    let Some(Value::Table(table)) = given.get(1) else { return Err(given.type_error(1, "table")) };
+    let first = if given.is_none_or_nil(2) { 1 } else { given.number(2)? as i64 as i32 };
+    let last = if given.is_none_or_nil(3) { table.raw_len() as i64 as i32 } else { given.number(3)? as i64 as i32 };
+    if i64::from(last) - i64::from(first) >= RESULTS_MAX {
+        return Err(error(lua, "too many results to unpack"));
+    }
+    (first..=last).map(|index| table.raw_get::<Value>(index)).collect()
+}
+
 /// As Lua's, but that scripts may not stop the collector for all others.
 fn collect_garbage(lua: &Lua, values: MultiValue) -> mlua::Result<Value> {
     let given = Given::new(lua, values);
@@ -90,6 +104,7 @@ pub(super) fn wrong_count(lua: &Lua) -> mlua::Error {
 /// The globals that replace Lua's own.
 pub(super) fn globals(lua: &Lua) -> mlua::Result<Table> {
     let table = lua.create_table()?;
+    table.set("unpack", lua.create_function(unpack)?)?;
     table.set("load", lua.create_function(load)?)?;
     table.set("loadstring", lua.create_function(load_string)?)?;
     table.set("collectgarbage", lua.create_function(collect_garbage)?)?;

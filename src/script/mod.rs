@@ -8,6 +8,7 @@
 mod api;
 mod bits;
 mod json;
+mod library;
 mod loading;
 mod msgpack;
 mod pairs;
@@ -17,6 +18,7 @@ mod reply;
 mod structs;
 
 pub use api::hex;
+pub use library::{BAD_NAME, Registered, is_good_name};
 pub use random::Random;
 pub use reply::error as error_reply;
 
@@ -79,6 +81,10 @@ struct Bridge {
     exchange: RefCell<Exchange>,
     /// `redis.setresp`.
     proto: Cell<Proto>,
+    /// What the library that is being loaded has registered.
+    registered: RefCell<Option<Vec<Registered>>>,
+    /// The names of the flags that a function may have.
+    flags: &'static [&'static str],
 }
 
 #[derive(Default)]
@@ -145,14 +151,37 @@ impl Failure {
     }
 }
 
+/// What an interpreter is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    Scripts,
+    Functions,
+}
+
+/// What an interpreter is made with.
+pub struct Setup<'a> {
+    pub purpose: Purpose,
+    /// What scripts are told.
+    pub version: &'a str,
+    /// What `os.clock` reads.
+    pub clock_ns: Box<dyn Fn() -> u64>,
+    /// Outlives the interpreter.
+    pub random: &'a Rc<Random>,
+    /// The names of the flags that a function may have.
+    pub flags: &'static [&'static str],
+}
+
 /// One interpreter with its sandbox.
 pub struct Interpreter {
     lua: Lua,
     bridge: Rc<Bridge>,
     run: Function,
     next: Function,
-    /// The globals of scripts: the real table, which holds KEYS and ARGV.
+    /// The globals: the real table, which holds the KEYS and ARGV of a script.
     globals: Table,
+    /// Changes to the globals of loading, and back.
+    switch: Function,
+    purpose: Purpose,
 }
 
 /// The interpreter itself has failed, which is for want of memory only.
@@ -161,11 +190,11 @@ pub struct Interpreter {
 pub struct Broken(#[from] mlua::Error);
 
 impl Interpreter {
-    /// `version` is what scripts are told; `clock_ns` what `os.clock` reads; `random` outlives the interpreter.
-    pub fn new(version: &str, clock_ns: Box<dyn Fn() -> u64>, random: &Rc<Random>) -> Result<Self, Broken> {
+    pub fn new(setup: Setup<'_>) -> Result<Self, Broken> {
+        let Setup { purpose, version, clock_ns, random, .. } = setup;
         let libraries = StdLib::TABLE | StdLib::OS | StdLib::STRING | StdLib::MATH;
         let lua = Lua::new_with(libraries, LuaOptions::default())?;
-        let bridge = Rc::new(Bridge::default());
+        let bridge = Rc::new(Bridge { flags: setup.flags, ..Bridge::default() });
         let host = lua.create_table()?;
         host.set(
             "error_value",
@@ -187,12 +216,15 @@ impl Interpreter {
         libraries.set("os", api::os(&lua, clock_ns)?)?;
         host.set("libraries", libraries)?;
         let prelude = lua.load(include_str!("prelude.lua")).set_name(PRELUDE);
-        let (make_globals, run, view): (Function, Function, Function) = prelude.call(host)?;
-        let members = lua.create_table()?;
-        members.set("redis", view.call::<Table>(api::library(&lua, &bridge, version)?)?)?;
-        let (globals, seen): (Table, Table) = make_globals.call(members)?;
+        let (make_globals, run): (Function, Function) = prelude.call(host)?;
+        let loading = match purpose {
+            Purpose::Scripts => None,
+            Purpose::Functions => Some(library::members(&lua, &bridge, version)?),
+        };
+        let redis = api::library(&lua, &bridge, version, purpose)?;
+        let (globals, seen, switch): (Table, Table, Function) = make_globals.call((redis, loading))?;
         lua.set_globals(seen)?;
-        Ok(Interpreter { lua, bridge, run, next, globals })
+        Ok(Interpreter { lua, bridge, run, next, globals, switch, purpose })
     }
 
     /// Compiles a script; errors are Lua's own texts, which name places in `chunk`.
@@ -215,7 +247,7 @@ impl Interpreter {
         out: &mut Reply,
     ) -> Result<Vec<String>, Failure> {
         self.bridge.proto.set(Proto::Resp2);
-        let ran = self.prepare(keys, argv).and_then(|()| self.invoke(script, host));
+        let ran = self.arguments(keys, argv).and_then(|given| self.invoke(script, given, host));
         match ran {
             Ok(results) => {
                 let value = results.into_iter().next().unwrap_or(Value::Nil);
@@ -225,9 +257,15 @@ impl Interpreter {
         }
     }
 
-    fn prepare<'a>(&self, keys: impl Iterator<Item = &'a [u8]>, argv: impl Iterator<Item = &'a [u8]>) -> mlua::Result<()> {
-        self.globals.raw_set("KEYS", self.list(keys)?)?;
-        self.globals.raw_set("ARGV", self.list(argv)?)
+    /// Keys and arguments: globals of a script, arguments of a function.
+    fn arguments<'a>(&self, keys: impl Iterator<Item = &'a [u8]>, argv: impl Iterator<Item = &'a [u8]>) -> mlua::Result<Option<(Table, Table)>> {
+        let (keys, argv) = (self.list(keys)?, self.list(argv)?);
+        if self.purpose == Purpose::Functions {
+            return Ok(Some((keys, argv)));
+        }
+        self.globals.raw_set("KEYS", keys)?;
+        self.globals.raw_set("ARGV", argv)?;
+        Ok(None)
     }
 
     fn list<'a>(&self, items: impl Iterator<Item = &'a [u8]>) -> mlua::Result<Table> {
@@ -238,8 +276,8 @@ impl Interpreter {
         Ok(list)
     }
 
-    /// Runs it with the host in reach. What it raises comes as `Raised::Ended`-like tables from the prelude's handler.
-    fn invoke(&self, script: &Script, host: &mut dyn Host) -> mlua::Result<MultiValue> {
+    /// Runs it with the host in reach. What it raises comes as the table that the prelude's handler has made.
+    fn invoke(&self, script: &Script, given: Option<(Table, Table)>, host: &mut dyn Host) -> mlua::Result<MultiValue> {
         let bridge = &self.bridge;
         self.lua.scope(|scope| {
             let entry = scope.create_function_mut(|_, ()| {
@@ -247,7 +285,10 @@ impl Interpreter {
                 Ok(())
             })?;
             bridge.entry.replace(Some(entry));
-            let ended = self.run.call::<MultiValue>(&script.0);
+            let ended = match given {
+                Some((keys, argv)) => self.run.call::<MultiValue>((&script.0, keys, argv)),
+                None => self.run.call::<MultiValue>(&script.0),
+            };
             bridge.entry.replace(None);
             let mut results = ended?;
             match results.pop_front() {

@@ -8,7 +8,7 @@ local host = ...
 
 local error, type, select, tostring, pcall, xpcall = error, type, select, tostring, pcall, xpcall
 local rawset, rawget, next, setmetatable, getmetatable = rawset, rawget, next, setmetatable, getmetatable
-local unpack, tonumber, byte = unpack, tonumber, string.byte
+local tonumber, byte = tonumber, string.byte
 local insert, foreach = table.insert, table.foreach
 local resume, wrap = coroutine.resume, coroutine.wrap
 
@@ -158,22 +158,8 @@ function shown.xpcall(...)
     end))
 end
 
--- So many values fit on the stack in Redis. mlua has bounds as well, and ends the process at them.
+-- So many values fit on the stack in Redis. mlua has a bound as well, and panics there.
 local RESULTS_MAX = 7995
-
-function shown.unpack(...)
-    local t, first, last = ...
-    local count = select('#', ...)
-    check_table('unpack', count, t)
-    check_number('unpack', 2, first)
-    check_number('unpack', 3, last)
-    first = first or 1
-    last = last or #t
-    if last - first >= RESULTS_MAX then
-        error('too many results to unpack', 2)
-    end
-    return unpack(t, first, last)
-end
 
 local function string_byte(...)
     local text, first, last = ...
@@ -299,23 +285,31 @@ for name, library in next, libraries do
     real_globals[name] = views[name]
 end
 
--- The tables of globals differ in their `redis`: scripts call commands, a library that is being loaded registers functions.
-local function globals(members)
+local function missing(_, name)
+    error("Script attempted to access nonexistent global variable '" .. tostring(name) .. "'", 2)
+end
+
+-- The globals of scripts, or of functions, which have no arguments there. While a library is being loaded it sees other globals, and only few.
+local function globals(redis, loading)
     local real = {}
     for name, value in next, real_globals do
         real[name] = value
     end
-    local function missing(_, name)
-        error("Script attempted to access nonexistent global variable '" .. tostring(name) .. "'", 2)
-    end
-    setmetatable(real, { __index = missing })
-    for name, value in next, members do
-        real[name] = value
-    end
+    real.redis = view(redis)
     local seen = view(real)
     real._G = seen
+    setmetatable(real, { __index = missing })
     shown_metatable[seen] = view({ __index = missing })
-    return real, seen
+    local function switch() end
+    if loading then
+        real.__redis__err__handler = nil
+        local few = setmetatable({ redis = view(setmetatable(loading, { __index = missing })) }, { __index = missing })
+        local metatable = getmetatable(seen)
+        function switch(is_loading)
+            metatable.__index = is_loading and few or real
+        end
+    end
+    return real, seen, switch
 end
 
 shown_metatable.string = view({ __index = views.string })
@@ -331,4 +325,4 @@ local function run(script, ...)
     end, handler)
 end
 
-return globals, run, view
+return globals, run

@@ -1,12 +1,12 @@
 //! EVAL and its kin against a real Redis 8.2.3: what scripts may see and do, every error text, conversions in both protocols, what slaves get.
 
 use crate::support::tap::StreamTap;
-use crate::support::{Client, Daemon, Peer};
+use crate::support::{Client, Daemon, Peer, Value};
 
-const LINES: &str = include_str!("scripts.txt");
+const FILES: [&str; 2] = [include_str!("scripts.txt"), include_str!("functions.txt")];
 
-fn commands() -> impl Iterator<Item = Vec<String>> {
-    LINES.lines().skip(1).map(|line| {
+fn commands(file: &str) -> impl Iterator<Item = Vec<String>> {
+    file.lines().skip(1).map(|line| {
         let text = |part: &str| part.replace("\\N", "\n");
         match line.strip_prefix("> ") {
             Some(words) => words.split('|').map(text).collect(),
@@ -28,7 +28,7 @@ fn replies_are_those_of_redis() {
     for proto in ["2", "3"] {
         let [(_here, mut ours), (_there, mut real)] = pair(proto);
         let mut wrong = Vec::new();
-        for words in commands() {
+        for words in FILES.into_iter().flat_map(commands) {
             let (here, there) = (ours.command(&words), real.command(&words));
             // NaN is not equal to itself.
             if format!("{here:?}") != format!("{there:?}") {
@@ -106,5 +106,43 @@ fn scripts_of_eval_are_forgotten_those_loaded_stay() {
         let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(&format!("{name}:")).map(str::to_owned));
         assert_eq!(field("number_of_cached_scripts").as_deref(), Some("501"), "{}", daemon.port);
         assert_eq!(field("evicted_scripts").as_deref(), Some("102"), "{}", daemon.port);
+    }
+}
+
+const LIBRARY: &str = "#!lua name=counting
+redis.register_function('count', function(keys, args) return redis.call('incrby', keys[1], args[1]) end)
+redis.register_function{function_name='look', callback=function(keys) return redis.call('get', keys[1]) end, flags={'no-writes'}, description='Reads.'}";
+
+/// What comes of libraries: in the stream, in payloads that either server restores.
+#[test]
+fn libraries_go_from_server_to_server() {
+    let mut pair = pair("3");
+    let (mut streams, mut dumps) = (Vec::new(), Vec::new());
+    for (daemon, client) in &mut pair {
+        let mut tap = StreamTap::attach(daemon.port);
+        assert_eq!(client.command(&["FUNCTION", "LOAD", LIBRARY]).text(), "counting");
+        assert_eq!(client.command(&["FCALL", "count", "1", "n", "5"]).int(), 5);
+        let Value::Bulk(dump) = client.command(&["FUNCTION", "DUMP"]) else { panic!("no payload") };
+        dumps.push(dump);
+        client.command(&["FUNCTION", "LOAD", LIBRARY]);
+        client.command(&["FUNCTION", "LOAD", "REPLACE", LIBRARY]);
+        client.command(&["FUNCTION", "DELETE", "counting"]);
+        client.command(&["FUNCTION", "DELETE", "counting"]);
+        client.ok("FUNCTION FLUSH");
+        client.ok("SELECT 9");
+        client.ok("SET the-end 1");
+        streams.push(tap.effects_until(&["SET", "the-end"]));
+    }
+    assert_eq!(streams[0], streams[1]);
+    assert_eq!(streams[0].iter().filter(|words| words[0] == "FUNCTION").count(), 4, "{:?}", streams[0]);
+    // Each restores what the other has dumped.
+    dumps.reverse();
+    for ((_, client), dump) in pair.iter_mut().zip(dumps) {
+        let restore = |policy: &str| [b"FUNCTION".to_vec(), b"RESTORE".to_vec(), dump.clone(), policy.as_bytes().to_vec()];
+        assert_eq!(client.command(&restore("FLUSH")), Value::ok());
+        assert_eq!(client.command(&restore("APPEND")), Value::Error("ERR Library counting already exists".to_owned()));
+        assert_eq!(client.command(&restore("REPLACE")), Value::ok());
+        client.ok("SELECT 0");
+        assert_eq!(client.command(&["FCALL_RO", "LOOK", "1", "n"]).text(), "5");
     }
 }

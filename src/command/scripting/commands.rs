@@ -140,16 +140,17 @@ const BEGIN: Begin = Begin::Index(2);
 const COUNTED: Find = Find::KeyNum { keynum_index: 0, first_key: 1, step: 1 };
 const RW: &[&str] = &["RW", "access", "update"];
 const RO: &[&str] = &["RO", "access"];
-const ANY: &[KeySpec] =
+pub(super) const ANY: &[KeySpec] =
     &[KeySpec { flags: RW, begin: BEGIN, find: COUNTED, notes: "We cannot tell how the keys will be used so we assume the worst, RW and UPDATE" }];
-const ANY_RO: &[KeySpec] =
+pub(super) const ANY_RO: &[KeySpec] =
     &[KeySpec { flags: RO, begin: BEGIN, find: COUNTED, notes: "We cannot tell how the keys will be used so we assume the worst, RO and ACCESS" }];
 const BY_SHA: &[KeySpec] = &[KeySpec { flags: RW, begin: BEGIN, find: COUNTED, notes: "" }];
 const BY_SHA_RO: &[KeySpec] = &[KeySpec { flags: RO, begin: BEGIN, find: COUNTED, notes: "" }];
 
-const RUNS: Flags = Flags::NOSCRIPT.union(Flags::STALE).union(Flags::SKIP_MONITOR).union(Flags::NO_MANDATORY_KEYS).union(Flags::MOVABLEKEYS);
-const RUNS_RO: Flags = RUNS.union(Flags::READONLY);
-const GROUP: &str = "scripting";
+pub(super) const RUNS: Flags =
+    Flags::NOSCRIPT.union(Flags::STALE).union(Flags::SKIP_MONITOR).union(Flags::NO_MANDATORY_KEYS).union(Flags::MOVABLEKEYS);
+pub(super) const RUNS_RO: Flags = RUNS.union(Flags::READONLY);
+pub(super) const GROUP: &str = "scripting";
 const DEPENDS: &str = "Depends on the script that is executed.";
 
 const SUBCOMMANDS: &[Spec] = &[

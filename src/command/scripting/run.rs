@@ -96,6 +96,8 @@ impl Run<'_> {
                     ctx.node.stats.count_error(&String::from_utf8_lossy(&message));
                 }
                 error_reply(&message, ctx.out);
+                let row = ctx.node.commands.by_name[ctx.spec.name];
+                ctx.node.commands.stats_mut(row, ctx.spec).failed += 1;
             }
         }
         Ok(())
@@ -114,6 +116,40 @@ struct ScriptHost<'a> {
     replicates: bool,
 }
 
+/// What the code of a library reaches while it is loaded: the log.
+pub(super) struct LibraryHost<'a> {
+    node: &'a mut NodeState,
+}
+
+impl<'a> LibraryHost<'a> {
+    pub fn new(node: &'a mut NodeState) -> Self {
+        LibraryHost { node }
+    }
+}
+
+impl Host for LibraryHost<'_> {
+    fn call(&mut self, _: Args<'_>, out: &mut Reply) -> Answer {
+        out.error("ERR redis.call/pcall can only be called inside a script invocation");
+        Answer::Refused
+    }
+    fn acl_check(&mut self, _: Args<'_>) -> Option<bool> {
+        None
+    }
+    fn log(&mut self, level: LogLevel, text: &[u8]) {
+        log(self.node, level, text);
+    }
+    fn set_replicate(&mut self, _: bool) {}
+}
+
+fn log(node: &NodeState, level: LogLevel, text: &[u8]) {
+    let text = String::from_utf8_lossy(text);
+    match level {
+        LogLevel::Debug => debug!(node.log, "{text}"),
+        LogLevel::Verbose | LogLevel::Notice => info!(node.log, "{text}"),
+        LogLevel::Warning => warn!(node.log, "{text}"),
+    }
+}
+
 /// The row of a command, or of its subcommand.
 fn find(node: &NodeState, args: Args<'_>) -> Option<(usize, &'static Spec)> {
     let row = node.commands.find(args.at(0))?;
@@ -126,19 +162,13 @@ fn find(node: &NodeState, args: Args<'_>) -> Option<(usize, &'static Spec)> {
     }
 }
 
-/// The row of a command that a script calls.
-fn resolve(node: &NodeState, args: Args<'_>) -> Result<(usize, &'static Spec), CommandError> {
-    let (row, spec) = find(node, args).ok_or(CommandError::text("ERR Unknown Redis command called from script"))?;
-    if !spec.arity_fits(args.len()) {
-        return Err("ERR Wrong number of args calling Redis command from script".into());
-    }
-    Ok((row, spec))
-}
-
 impl ScriptHost<'_> {
     /// Whether the script may call the command now.
-    fn admit(&self, spec: &Spec) -> CmdResult {
+    fn admit(&self, spec: &Spec, args: Args<'_>) -> CmdResult {
         let node = &*self.node;
+        if !spec.arity_fits(args.len()) {
+            return Err("ERR Wrong number of args calling Redis command from script".into());
+        }
         if spec.flags.contains(Flags::NOSCRIPT) {
             return Err("ERR This Redis command is not allowed from script".into());
         }
@@ -168,14 +198,15 @@ impl ScriptHost<'_> {
 
 impl Host for ScriptHost<'_> {
     fn call(&mut self, args: Args<'_>, out: &mut Reply) -> Answer {
-        let admitted = resolve(self.node, args).and_then(|(row, spec)| self.admit(spec).map(|()| (row, spec)));
-        let (row, spec) = match admitted {
-            Ok(found) => found,
-            Err(error) => {
-                out.error(&error.0);
-                return Answer::Refused;
-            }
+        let Some((row, spec)) = find(self.node, args) else {
+            out.error("ERR Unknown Redis command called from script");
+            return Answer::Refused;
         };
+        if let Err(error) = self.admit(spec, args) {
+            self.node.commands.stats_mut(row, spec).rejected += 1;
+            out.error(&error.0);
+            return Answer::Refused;
+        }
         self.node.clients.at_mut(self.slot).proto = out.proto;
         self.has_written |= spec.flags.contains(Flags::WRITE);
         let before = self.effects_len();
@@ -200,12 +231,7 @@ impl Host for ScriptHost<'_> {
     }
 
     fn log(&mut self, level: LogLevel, text: &[u8]) {
-        let text = String::from_utf8_lossy(text);
-        match level {
-            LogLevel::Debug => debug!(self.node.log, "{text}"),
-            LogLevel::Verbose | LogLevel::Notice => info!(self.node.log, "{text}"),
-            LogLevel::Warning => warn!(self.node.log, "{text}"),
-        }
+        log(self.node, level, text);
     }
 
     fn set_replicate(&mut self, on: bool) {

@@ -18,16 +18,17 @@ bitflags! {
 }
 
 impl ScriptFlags {
-    const NAMES: [(&'static str, ScriptFlags); 5] = [
-        ("no-writes", ScriptFlags::NO_WRITES),
-        ("allow-oom", ScriptFlags::ALLOW_OOM),
-        ("allow-stale", ScriptFlags::ALLOW_STALE),
-        ("no-cluster", ScriptFlags::NO_CLUSTER),
-        ("allow-cross-slot-keys", ScriptFlags::ALLOW_CROSS_SLOT_KEYS),
-    ];
+    /// The names of the flags, in the order of their bits.
+    pub const NAMES: [&'static str; 5] = ["no-writes", "allow-oom", "allow-stale", "no-cluster", "allow-cross-slot-keys"];
 
     pub fn named(name: &[u8]) -> Option<ScriptFlags> {
-        ScriptFlags::NAMES.iter().find(|(known, _)| known.as_bytes() == name).map(|(_, flag)| *flag)
+        let bit = ScriptFlags::NAMES.iter().position(|known| known.as_bytes() == name)?;
+        Some(ScriptFlags::from_bits_truncate(1 << bit))
+    }
+
+    /// The names of these flags, in their order.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        (0..).zip(ScriptFlags::NAMES).filter(move |(bit, _)| self.bits() & 1 << bit != 0).map(|(_, name)| name)
     }
 }
 
