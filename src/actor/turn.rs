@@ -363,6 +363,7 @@ fn resume(shell: &Shell, state: &mut NodeState) {
         return;
     }
     state.wake_acked();
+    state.serve_ready_keys();
     for slot in state.blocked.take_resumed() {
         if let Some(conn) = shell.conn(slot)
             && !conn.queued.replace(true)

@@ -11,6 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::key_waits::KeyWaits;
 use super::{ClientFlags, NodeState, ReplyMode, Slot};
 use crate::replication::{ReplOffset, ReplicaState, Role};
 use crate::resp::Reply;
@@ -22,6 +23,8 @@ pub enum Wait {
     Acks { replicas: i64, offset: ReplOffset },
     /// WAITAOF: so many slaves have it in their append-only files.
     AofAcks { replicas: i64, offset: ReplOffset },
+    /// Keys; `key_waits` knows which.
+    Keys,
     /// The end of CLIENT PAUSE.
     Unpause,
 }
@@ -53,6 +56,7 @@ pub struct Blocked {
     /// The stream is to ask slaves how far they are, once a turn.
     getack_wanted: bool,
     pause: Option<Pause>,
+    pub(super) keys: KeyWaits,
 }
 
 impl Blocked {
@@ -71,7 +75,7 @@ impl Blocked {
     }
     /// Whether the turn has something to see to.
     pub fn has_news(&self) -> bool {
-        self.acks_are_news || !self.resumed.is_empty()
+        self.acks_are_news || !self.resumed.is_empty() || self.keys.has_ready()
     }
     /// A slave has acknowledged.
     pub fn note_ack(&mut self) {
@@ -108,9 +112,22 @@ impl Blocked {
         }
         true
     }
+    /// A client waits no longer.
+    pub(super) fn end(&mut self, slot: Slot) -> bool {
+        self.keys.remove(slot);
+        self.remove(slot)
+    }
+    /// Clients that wait for something that they have asked for: INFO.
+    pub fn waiting(&self) -> usize {
+        self.suspended.values().filter(|suspended| suspended.wait != Wait::Unpause).count()
+    }
+    /// Keys that clients wait for, and those of them whose going clients wait for: INFO.
+    pub fn keys_waited_for(&self) -> (usize, usize) {
+        self.keys.counts()
+    }
     /// A client is closed.
     pub fn forget(&mut self, slot: Slot) {
-        self.remove(slot);
+        self.end(slot);
         self.resumed.retain(|resumed| *resumed != slot);
     }
 }
@@ -131,13 +148,14 @@ impl Acks {
         let (acks, offset) = match wait {
             Wait::Acks { offset, .. } => (&self.applied, offset),
             Wait::AofAcks { offset, .. } => (&self.in_aof, offset),
-            Wait::Unpause => return 0,
+            Wait::Keys | Wait::Unpause => return 0,
         };
         acks.iter().filter(|ack| **ack >= offset).count() as i64
     }
 }
 
-/// The reply of WAIT or WAITAOF when so many slaves are known to have got there. There is no append-only file here.
+/// The reply when so many slaves are known to have got where WAIT or WAITAOF want them, or when the time for keys is over. There is no append-only file
+/// here.
 fn reply_count(wait: Wait, count: i64, out: &mut Reply) {
     match wait {
         Wait::Acks { .. } => out.int(count),
@@ -146,6 +164,7 @@ fn reply_count(wait: Wait, count: i64, out: &mut Reply) {
             out.int(0);
             out.int(count);
         }
+        Wait::Keys => out.null_array(),
         Wait::Unpause => {}
     }
 }
@@ -171,6 +190,7 @@ impl NodeState {
 
     /// Lets a client go on, with this reply.
     fn resume(&mut self, slot: Slot, reply: impl FnOnce(&mut Reply)) {
+        let was_for_keys = self.blocked.keys.remove(slot);
         if !self.blocked.remove(slot) {
             return;
         }
@@ -178,6 +198,18 @@ impl NodeState {
         client.flags -= ClientFlags::BLOCKED;
         let mut out = Reply::new(client.proto);
         reply(&mut out);
+        if let Some((row, spec)) = was_for_keys {
+            // It has not been counted when it was suspended.
+            let stats = self.commands.stats_mut(row, spec);
+            stats.calls += 1;
+            stats.failed += u64::from(out.buf.starts_with(b"-"));
+        }
+        self.deliver(slot, out);
+    }
+
+    /// Gives a client that was suspended its reply, and what it has sent since its turn.
+    pub(super) fn deliver(&mut self, slot: Slot, mut out: Reply) {
+        let client = self.clients.at_mut(slot);
         match client.reply_mode {
             ReplyMode::On => client.out.append(&mut out.buf),
             ReplyMode::SkipThis => client.reply_mode = ReplyMode::On,

@@ -296,11 +296,14 @@ impl NodeState {
         self.signal(db, key);
     }
 
-    /// Tells watchers of a key that has changed without counting it (`signalModifiedKey` alone): the second key of RENAME, an expired key.
+    /// Tells watchers, and who waits for it, of a key that has changed without counting it (`signalModifiedKey` alone): the second key of RENAME, an expired key.
     #[inline]
     pub fn signal(&mut self, db: DbIndex, key: &[u8]) {
         if !self.watches.is_empty() {
             self.touch_watchers(db, key);
+        }
+        if !self.blocked.keys.is_empty() {
+            self.note_ready(db, key);
         }
     }
 
@@ -313,8 +316,9 @@ impl NodeState {
         }
     }
 
-    /// A database has got other contents: everybody who watches one of its keys is told.
+    /// A database has got other contents: everybody who watches one of its keys, or waits for one, is told.
     pub fn touch_all_watchers(&mut self, db: DbIndex) {
+        self.note_all_ready(db);
         let watchers: Vec<u32> = self.watches.in_db(db).flat_map(|(_, clients)| clients.to_vec()).collect();
         for slot in watchers {
             if let Some(client) = self.clients.get_mut(Slot(slot)) {

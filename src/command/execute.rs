@@ -1,5 +1,6 @@
 //! One request from its arguments to its reply and effects: the checks before a command, the call, what goes into the stream after it.
 
+use super::blocked::Wait;
 use super::context::Ctx;
 use super::error::cited;
 use super::{Client, ClientFlags, CmdResult, CommandError, Flags, NodeState, Propagate, ReplyMode, Room, Slot, Spec};
@@ -18,6 +19,14 @@ pub enum Executed {
 /// Executes one request: `row` is the command's number in the node's table, if its name is known; `first_key_hash` the hash of its
 /// first key, if the caller has it already.
 pub fn execute(node: &mut NodeState, slot: Slot, args: Args<'_>, row: Option<usize>, first_key_hash: Option<u64>, out: &mut Reply) -> Executed {
+    let executed = answered(node, slot, args, row, first_key_hash, out);
+    if node.blocked.keys.has_ready() {
+        node.serve_ready_keys();
+    }
+    executed
+}
+
+fn answered(node: &mut NodeState, slot: Slot, args: Args<'_>, row: Option<usize>, first_key_hash: Option<u64>, out: &mut Reply) -> Executed {
     let reply_from = out.buf.len();
     let result = checked(node, slot, args, row, first_key_hash, out);
     match &result {
@@ -69,7 +78,7 @@ fn checked(
         }
     };
     let parent = node.commands.rows[row];
-    let out_of_memory = node.config.maxmemory > 0 && node.clients.at(slot).is(ClientFlags::AUTHENTICATED) && node.make_room() == Room::Impossible;
+    let out_of_memory = node.clients.at(slot).is(ClientFlags::AUTHENTICATED) && node.is_out_of_memory();
     let admitted = match spec.arity_fits(args.len()) {
         true => admit(node, slot, parent, spec, out_of_memory),
         false => Err(CommandError::arity(&full_name(parent, spec))),
@@ -141,7 +150,7 @@ fn unknown(args: Args<'_>) -> CommandError {
 }
 
 /// Whether the client may run the command now. `parent` carries the flags that its subcommands share.
-fn admit(node: &NodeState, slot: Slot, parent: &'static Spec, spec: &'static Spec, out_of_memory: bool) -> CmdResult {
+pub(super) fn admit(node: &NodeState, slot: Slot, parent: &'static Spec, spec: &'static Spec, out_of_memory: bool) -> CmdResult {
     let client = node.clients.at(slot);
     let flags = spec.flags;
     if !client.is(ClientFlags::AUTHENTICATED) && !flags.contains(Flags::NO_AUTH) {
@@ -261,6 +270,10 @@ pub(super) fn call(
         }
     }
     node.clock_ns = node.env.clock.monotonic_ns();
+    if spec.flags.contains(Flags::BLOCKING) && node.blocked.wait_of(slot) == Some(Wait::Keys) {
+        // It counts when it has been executed to its end.
+        return result;
+    }
     let elapsed_ns = node.clock_ns - started_ns;
     // What a script calls is the script's own time.
     if !node.scripts.is_running() {
@@ -292,6 +305,11 @@ impl NodeState {
         if client.is(ClientFlags::MULTI) {
             client.flags |= ClientFlags::DIRTY_EXEC;
         }
+    }
+
+    /// Whether there is no memory for more, whatever is evicted.
+    pub(super) fn is_out_of_memory(&mut self) -> bool {
+        self.config.maxmemory > 0 && self.make_room() == Room::Impossible
     }
 
     /// Slaves that are online and have acknowledged within `min-replicas-max-lag` seconds.

@@ -24,6 +24,7 @@ impl NodeState {
     fn flush_db(&mut self, db: DbIndex) {
         self.signal_db(db, &[db]);
         self.dirty += self.keyspace.flush(db);
+        self.note_all_ready(db);
     }
 
     /// Redis saves after FLUSHALL if it has save points, or a restart would bring the old data back. A save that runs already has the old data:
@@ -89,6 +90,8 @@ fn swapdb(ctx: &mut Ctx<'_>) -> CmdResult {
         ctx.node.signal_db(a, &[a, b]);
         ctx.node.signal_db(b, &[a, b]);
         ctx.node.keyspace.swap(a, b);
+        ctx.node.note_all_ready(a);
+        ctx.node.note_all_ready(b);
     }
     ctx.node.dirty += 1;
     ctx.out.ok();

@@ -128,12 +128,15 @@ fn clients(node: &mut NodeState, out: &mut String) {
     field(out, "maxclients", node.config.maxclients);
     field(out, "client_recent_max_input_buffer", node.clients.iter().map(|(_, client)| client.query_buffer).max().unwrap_or(0));
     field(out, "client_recent_max_output_buffer", node.clients.iter().map(|(_, client)| client.out.capacity()).max().unwrap_or(0));
-    field(out, "blocked_clients", count(&|client| client.is(ClientFlags::BLOCKED)));
+    field(out, "blocked_clients", node.blocked.waiting());
     field(out, "tracking_clients", 0);
     field(out, "pubsub_clients", count(&|client| client.is(ClientFlags::PUBSUB)));
     field(out, "watching_clients", count(&|client| !client.watched.is_empty()));
     field(out, "clients_in_timeout_table", node.blocked.with_deadline());
     field(out, "total_watched_keys", node.clients.iter().map(|(_, client)| client.watched.len()).sum::<usize>());
+    let (keys, without_key) = node.blocked.keys_waited_for();
+    field(out, "total_blocking_keys", keys);
+    field(out, "total_blocking_keys_on_nokey", without_key);
 }
 
 fn persistence(node: &mut NodeState, out: &mut String) {

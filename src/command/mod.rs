@@ -35,10 +35,13 @@ mod info;
 mod introspect;
 mod key_range;
 mod key_specs;
+mod key_waits;
 mod keys;
 mod latency;
 mod latency_report;
 mod lcs;
+mod lists;
+mod lists_move;
 mod memory;
 mod memory_doctor;
 mod monitor;
@@ -100,6 +103,8 @@ pub(crate) fn families() -> Vec<&'static [Spec]> {
         keys::ROWS,
         latency::ROWS,
         lcs::ROWS,
+        lists::ROWS,
+        lists_move::ROWS,
         memory::ROWS,
         monitor::ROWS,
         object::ROWS,

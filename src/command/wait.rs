@@ -1,6 +1,7 @@
 //! WAIT and WAITAOF; CLIENT PAUSE, UNPAUSE and UNBLOCK, whose rows are with CLIENT's.
 
 use super::blocked::Wait;
+use super::key_waits::timeout_ms;
 use super::{Acl, ClientFlags, CmdResult, CommandError, Ctx, Flags, NodeState, Slot, Spec};
 use crate::replication::Role;
 use crate::types::number::parse_i64;
@@ -14,12 +15,6 @@ fn moment(ctx: &Ctx<'_>, index: usize) -> Result<i64, CommandError> {
     ctx.node.steady_ms.checked_add(ms).ok_or(CommandError::text("ERR timeout is out of range"))
 }
 
-/// The same where 0 means for ever.
-fn deadline(ctx: &Ctx<'_>, index: usize) -> Result<Option<i64>, CommandError> {
-    let at = moment(ctx, index)?;
-    Ok((at != ctx.node.steady_ms).then_some(at))
-}
-
 fn wait(ctx: &mut Ctx<'_>) -> CmdResult {
     if !matches!(ctx.node.role, Role::Master) {
         return Err(
@@ -29,7 +24,7 @@ fn wait(ctx: &mut Ctx<'_>) -> CmdResult {
         );
     }
     let replicas = ctx.int(1)?;
-    let deadline_ms = deadline(ctx, 2)?;
+    let deadline_ms = timeout_ms(ctx, 2)?;
     let offset = ctx.client().last_write;
     ctx.node.await_acks(ctx.slot, Wait::Acks { replicas, offset }, deadline_ms, ctx.out);
     Ok(())
@@ -44,7 +39,7 @@ fn waitaof(ctx: &mut Ctx<'_>) -> CmdResult {
     if replicas < 0 {
         return Err("ERR value is out of range, must be positive".into());
     }
-    let deadline_ms = deadline(ctx, 3)?;
+    let deadline_ms = timeout_ms(ctx, 3)?;
     if !matches!(ctx.node.role, Role::Master) {
         return Err(
             "ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are just local and are not propagated."

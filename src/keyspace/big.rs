@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::Kind;
 use super::entry::Form;
+use super::list::ListBlocks;
 use super::members::Members;
 use super::snapshot::{CollectionId, Record};
 use super::zset::Sorted;
@@ -18,6 +19,7 @@ use crate::types::stream::Stream;
 
 /// A collection that has outgrown the compact block.
 pub enum Big {
+    List(ListBlocks),
     Set(Members),
     Hash(Members),
     Stream(Stream),
@@ -28,6 +30,7 @@ impl Big {
     /// What it is.
     pub(super) fn kind(&self) -> Kind {
         match self {
+            Big::List(_) => Kind::List,
             Big::Set(_) => Kind::Set,
             Big::Hash(_) => Kind::Hash,
             Big::ZSet(_) => Kind::ZSet,
@@ -37,6 +40,7 @@ impl Big {
     /// Elements, as a snapshot writes them: fields of a hash, members of a set, entries of a stream.
     pub fn len(&self) -> u64 {
         match self {
+            Big::List(blocks) => blocks.len(),
             Big::Set(members) | Big::Hash(members) => members.len(),
             Big::Stream(stream) => stream.len(),
             Big::ZSet(sorted) => sorted.len(),
@@ -48,6 +52,7 @@ impl Big {
     /// Bytes allocated for it.
     pub(super) fn allocated(&self) -> usize {
         let own = match self {
+            Big::List(blocks) => blocks.allocated(),
             Big::Set(members) | Big::Hash(members) => members.allocated(),
             Big::Stream(stream) => stream.allocated(),
             Big::ZSet(sorted) => sorted.allocated(),
@@ -57,16 +62,17 @@ impl Big {
     /// OBJECT ENCODING.
     pub(super) fn encoding(&self) -> &'static str {
         match self {
+            Big::List(_) => "quicklist",
             Big::Set(_) | Big::Hash(_) => "hashtable",
             Big::Stream(_) => "stream",
             Big::ZSet(_) => "skiplist",
         }
     }
-    /// The elements' records, as a snapshot writes them where they come apart from the key: a stream's do not.
+    /// The elements' records, as a snapshot writes them where they come apart from the key: a list's and a stream's do not.
     pub fn elements(&self) -> impl Iterator<Item = Record<'_>> {
         let entries = match self {
             Big::Set(members) | Big::Hash(members) => Some(members.iter()),
-            Big::Stream(_) => None,
+            Big::List(_) | Big::Stream(_) => None,
             Big::ZSet(sorted) => Some(sorted.members().iter()),
         };
         entries.into_iter().flatten().map(|entry| Record { kind: self.kind(), ..Record::of(entry, CollectionId(0)) })
@@ -74,6 +80,7 @@ impl Big {
     /// COPY, which costs what it costs in Redis.
     pub(super) fn deep_copy(&self) -> Big {
         match self {
+            Big::List(blocks) => Big::List(blocks.clone()),
             Big::Set(members) => Big::Set(members.deep_copy()),
             Big::Hash(members) => Big::Hash(members.deep_copy()),
             Big::Stream(stream) => Big::Stream(stream.clone()),
@@ -83,6 +90,7 @@ impl Big {
     /// The table of elements, of those that have one: a snapshot captures it bucket by bucket.
     pub(super) fn members_mut(&mut self) -> Option<&mut Members> {
         match self {
+            Big::List(_) => None,
             Big::Set(members) | Big::Hash(members) => Some(members),
             Big::Stream(_) => None,
             Big::ZSet(sorted) => Some(sorted.members_mut()),

@@ -4,6 +4,7 @@ use super::big::Value;
 use super::entry::OwnedEntry;
 use super::hash::HashEdit;
 use super::hasher::KeyHasher;
+use super::list::ListEdit;
 use super::set::SetEdit;
 use super::zset::ZSetEdit;
 use super::{Keyspace, Kind, UnixMs};
@@ -37,6 +38,10 @@ impl Building {
     }
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+    pub fn list(&mut self) -> ListEdit<'_> {
+        assert!(self.kind == Kind::List);
+        ListEdit::new(&mut self.value, &self.limits)
     }
     pub fn set(&mut self) -> SetEdit<'_> {
         assert!(self.kind == Kind::Set);

@@ -46,6 +46,10 @@ fn mix_value(digest: &mut [u8; 20], entry: &Entry) {
 }
 
 fn mix_collection(digest: &mut [u8; 20], entry: &Entry) {
+    let mut buffer = ElemBuf::new();
+    if let Some(list) = entry.list() {
+        list.iter().for_each(|elem| mix(digest, elem.bytes(&mut buffer)));
+    }
     if let Some(stream) = entry.stream() {
         let (mut field_text, mut value_text) = (ElemBuf::new(), ElemBuf::new());
         for entry in stream.range(StreamId::MIN, StreamId::MAX) {
@@ -57,7 +61,6 @@ fn mix_collection(digest: &mut [u8; 20], entry: &Entry) {
         }
     }
     if let Some(set) = entry.set() {
-        let mut buffer = ElemBuf::new();
         set.iter().for_each(|member| xor(digest, member.bytes(&mut buffer)));
     }
     if let Some(hash) = entry.hash() {

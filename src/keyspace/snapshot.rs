@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 
 use super::big::{Big, BigBox};
 use super::entry::{Entry, Form, OwnedEntry, SharedBytes};
+use super::list::ListBlocks;
 use super::table::Guard;
 use super::{DbIndex, Kind, StrRef, UnixMs, ValueRef};
 use crate::types::stream::Stream;
@@ -38,7 +39,7 @@ pub struct Chunk {
     /// No more elements of that collection will come.
     pub is_last: bool,
     /// One behind the other: tag byte, LRU bits (4), key length (4), key, expiry (8, behind a flag), then by the tag's `VALUE` bits: the integer (8);
-    /// or the length (4) of the bytes that follow; or nothing for the next of `shared`; or the collection's number (8) and its count of elements (8).
+    /// or the length (4) of the bytes that follow; or nothing for the next of `shared`, bytes or a list; or the collection's number (8) and its count of elements (8).
     /// A block's form (1) stands before it.
     pub(super) records: Vec<u8>,
     shared: Vec<Shared>,
@@ -48,6 +49,7 @@ pub struct Chunk {
 /// What a chunk holds a count of, instead of copying it.
 enum Shared {
     Bytes(SharedBytes),
+    List(ListBlocks),
     /// A clone, which costs a few counts.
     Stream(Box<Stream>),
 }
@@ -69,6 +71,8 @@ pub enum RecordValue<'a> {
     Bytes(&'a [u8]),
     /// A small collection.
     Block(Form, &'a [u8]),
+    /// A big list.
+    List(&'a ListBlocks),
     /// A big one, whose elements come in other chunks.
     Elements {
         id: CollectionId,
@@ -84,6 +88,7 @@ impl<'a> Record<'a> {
             ValueRef::String(StrRef::Int(number)) => RecordValue::Int(number),
             ValueRef::String(StrRef::Bytes(bytes)) => RecordValue::Bytes(bytes),
             ValueRef::Block(form, bytes) => RecordValue::Block(form, bytes),
+            ValueRef::Big(Big::List(blocks)) => RecordValue::List(blocks),
             ValueRef::Big(Big::Stream(stream)) => RecordValue::Stream(stream),
             ValueRef::Big(big) => RecordValue::Elements { id, len: big.len() },
         };
@@ -98,6 +103,7 @@ const BYTES: u8 = 0;
 const INT: u8 = 0x20;
 const SHARED: u8 = 0x40;
 const ELEMENTS: u8 = 0x60;
+const LIST: u8 = 0x80;
 
 impl Chunk {
     fn new(db: DbIndex) -> Self {
@@ -119,6 +125,10 @@ impl Chunk {
                     let id = CollectionId(u64::from_le_bytes(array(&mut rest)));
                     RecordValue::Elements { id, len: u64::from_le_bytes(array(&mut rest)) }
                 }
+                LIST => match shared.next() {
+                    Some(Shared::List(blocks)) => RecordValue::List(blocks),
+                    _ => unreachable!("a list for every record that says so"),
+                },
                 _ if kind == Kind::Stream => match shared.next() {
                     Some(Shared::Stream(stream)) => RecordValue::Stream(stream),
                     _ => unreachable!("a shared value for every record that says so"),
@@ -147,7 +157,7 @@ impl Chunk {
     }
     #[cfg(test)]
     pub(super) fn first_shared(&self) -> *const u8 {
-        let Shared::Bytes(bytes) = &self.shared[0] else { panic!("a stream") };
+        let Shared::Bytes(bytes) = &self.shared[0] else { panic!("a list or a stream") };
         bytes.as_ptr()
     }
     /// Adds an entry's record; `collection` is the number that its elements will come under, if they come apart.
@@ -156,6 +166,7 @@ impl Chunk {
         let shared = entry.share();
         let value = match (&shared, record.value) {
             (_, RecordValue::Elements { .. }) => ELEMENTS,
+            (_, RecordValue::List(_)) => LIST,
             (Some(_), _) | (_, RecordValue::Stream(_)) => SHARED,
             (None, RecordValue::Int(_)) => INT,
             (None, _) => BYTES,
@@ -174,6 +185,10 @@ impl Chunk {
             (_, RecordValue::Elements { id, len }) => {
                 self.records.extend_from_slice(&id.0.to_le_bytes());
                 self.records.extend_from_slice(&len.to_le_bytes());
+            }
+            (_, RecordValue::List(blocks)) => {
+                self.shared_bytes += blocks.allocated();
+                self.shared.push(Shared::List(blocks.clone()));
             }
             (Some(shared), _) => {
                 self.shared_bytes += shared.len();

@@ -3,7 +3,7 @@
 use super::error::LoadCause;
 use super::reader::Value;
 use super::value::{EntriesRead, Part, Sink, StreamInfo};
-use crate::keyspace::{Building, Keyspace, Kind, OwnedEntry, SetExpire, StrRef, UnixMs};
+use crate::keyspace::{Building, Keyspace, Kind, OwnedEntry, SetExpire, Side, StrRef, UnixMs};
 use crate::types::listpack::Elem;
 use crate::types::number::parse_i64;
 use crate::types::stream::{Group, StreamId};
@@ -81,6 +81,12 @@ impl Sink for Builder {
 
     fn part(&mut self, part: Part<'_>) -> Result<(), LoadCause> {
         let is_new = match (self.building.kind(), part) {
+            (Kind::List, Part::Element(element)) => {
+                let mut list = self.building.list();
+                list.expect(1, element.len());
+                list.push(Side::Right, element);
+                true
+            }
             (Kind::Set, Part::Element(member)) => self.building.set().add(Elem::of(member)),
             (Kind::ZSet, Part::Member { member, score }) => {
                 let mut is_new = false;

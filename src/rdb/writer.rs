@@ -9,7 +9,7 @@ use super::checksum::{self, Checksum};
 use super::lzf::Compressor;
 use super::stream_writer::stream_type;
 use super::{Access, Aux, LRU_BITS, VERSION_WRITTEN, VERSIONS, encoding, opcode, types};
-use crate::keyspace::{CollectionId, DbIndex, Entry, FieldPack, Form, Kind, Record, RecordValue, ValueRef, ZSetRef};
+use crate::keyspace::{CollectionId, DbIndex, Entry, FieldPack, Form, Kind, ListBlocks, Record, RecordValue, ValueRef, ZSetRef};
 use crate::types::intset::IntSet;
 use crate::types::listpack::{ElemBuf, Pack};
 use crate::types::number;
@@ -194,6 +194,7 @@ impl<W: Write> Writer<W> {
             RecordValue::Block(form, bytes) if record.kind == Kind::Hash => self.fields(FieldPack::new(form, bytes))?,
             RecordValue::Block(_, bytes) if record.kind == Kind::ZSet => self.pairs(ZSetRef::Pack(Pack::new(bytes)))?,
             RecordValue::Block(form, bytes) => self.block(form, bytes)?,
+            RecordValue::List(blocks) => self.list(blocks)?,
             RecordValue::Elements { len, .. } => self.out.length(len),
             RecordValue::Stream(stream) => self.stream(stream)?,
         }
@@ -235,11 +236,15 @@ impl<W: Write> Writer<W> {
             Form::ListPack => {
                 let pack = Pack::new(bytes);
                 self.out.length(pack.len() as u64);
-                let mut buffer = ElemBuf::new();
-                pack.iter().try_for_each(|elem| self.string(elem.bytes(&mut buffer)))
+                self.pack(pack)
             }
             Form::ListPackEx => unreachable!("only a hash has times"),
         }
+    }
+
+    fn pack(&mut self, pack: Pack<'_>) -> io::Result<()> {
+        let mut buffer = ElemBuf::new();
+        pack.iter().try_for_each(|elem| self.string(elem.bytes(&mut buffer)))
     }
 
     /// Bytes that another writer has encoded, without a header.
@@ -251,6 +256,15 @@ impl<W: Write> Writer<W> {
     pub(super) fn adopt<O>(&mut self, other: &mut Writer<O>) {
         self.keys += std::mem::take(&mut other.keys);
         self.db = other.db.take();
+    }
+
+    /// A big list.
+    fn list(&mut self, blocks: &ListBlocks) -> io::Result<()> {
+        self.out.length(blocks.len());
+        blocks.packs().try_for_each(|pack| {
+            self.pack(pack)?;
+            self.drain()
+        })
     }
 
     /// A small hash.
@@ -382,10 +396,10 @@ impl<W: Write> Writer<W> {
 fn type_of(record: &Record<'_>, version: u32) -> u8 {
     match record.kind {
         Kind::String => types::STRING,
+        Kind::List => types::LIST,
         Kind::Set => types::SET,
         Kind::ZSet => types::ZSET_2,
         Kind::Hash => types::HASH,
         Kind::Stream => stream_type(version),
-        kind => unreachable!("no {kind:?} can be stored yet"),
     }
 }

@@ -56,7 +56,7 @@ fn held(entry: &Entry) -> Held {
     Held { value: text(value), encoding: entry.encoding(), expire: entry.expire_at() }
 }
 
-fn key<'a>(keyspace: &Keyspace, bytes: &'a [u8]) -> Key<'a> {
+pub(super) fn key<'a>(keyspace: &Keyspace, bytes: &'a [u8]) -> Key<'a> {
     Key { bytes, hash: keyspace.hash(bytes) }
 }
 

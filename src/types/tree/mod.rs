@@ -128,6 +128,15 @@ impl<T: Weigh> Tree<T> {
         cursor
     }
 
+    /// The place of the last item.
+    pub fn last_place(&self) -> Option<Cursor> {
+        let mut cursor = self.end();
+        let step = &mut cursor.path[self.height];
+        *step = step.checked_sub(1)?;
+        cursor.position -= self.last()?.weight();
+        Some(cursor)
+    }
+
     /// The place of the item that holds element `position`, and how many of its elements are before that one. The end for positions beyond.
     pub fn seek(&self, position: u64) -> (Cursor, u64) {
         if position >= self.weight {
@@ -275,9 +284,7 @@ impl<T: Weigh + Clone> Tree<T> {
     }
 
     pub fn pop_back(&mut self) -> Option<T> {
-        let mut cursor = self.end();
-        cursor.path[self.height] = cursor.path[self.height].checked_sub(1)?;
-        self.remove(&cursor)
+        self.remove(&self.last_place()?)
     }
 
     /// Takes the item behind `cursor` out; None at the end.
