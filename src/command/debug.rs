@@ -10,7 +10,7 @@ use super::{Client, ClientFlags, CmdResult, CommandError, Ctx, Flags, NodeState,
 use crate::config::EnableWhere;
 use crate::keyspace::{Entry, SetExpire, UnixMs, digest, lru_clock};
 use crate::persistence::load_file;
-use crate::rdb::{LoadOptions, Writer, WriterOptions};
+use crate::rdb::{LoadOptions, VERSIONS, Writer, WriterOptions};
 use crate::replication::ReplId;
 use crate::resp::{Proto, Reply};
 use crate::types::number::{parse_f64, parse_i64};
@@ -93,7 +93,7 @@ fn sleep(ctx: &mut Ctx<'_>) -> CmdResult {
 
 /// Bytes that the value takes in an RDB file, without its type.
 fn serialized_len(entry: &Entry) -> u64 {
-    let mut writer = Writer::new(std::io::sink(), WriterOptions::default());
+    let mut writer = Writer::new(std::io::sink(), WriterOptions { version: *VERSIONS.end(), ..WriterOptions::default() });
     writer.value(entry).expect("a sink takes everything");
     writer.bytes() - 1
 }

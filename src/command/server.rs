@@ -4,7 +4,7 @@ use slog::{error, info};
 
 use super::{Acl, CmdResult, CommandError, Ctx, Flags, NodeState, Request, Spec};
 use crate::persistence::{self, SaveError, SaveOptions, Saved};
-use crate::rdb::WriterOptions;
+use crate::rdb::{self, WriterOptions};
 use crate::types::number::parse_i64;
 
 fn time(ctx: &mut Ctx<'_>) -> CmdResult {
@@ -48,7 +48,8 @@ impl NodeState {
     /// How a snapshot that is begun now is to be written.
     pub fn writer_options(&self) -> WriterOptions {
         let access = self.access_when_writing();
-        WriterOptions { compress: self.config.rdbcompression, checksum: self.config.rdbchecksum, access, ..WriterOptions::default() }
+        let version = rdb::version_for(&self.keyspace);
+        WriterOptions { version, compress: self.config.rdbcompression, checksum: self.config.rdbchecksum, access }
     }
 
     /// Saves the whole keyspace before it returns: SAVE, SHUTDOWN, DEBUG RELOAD.

@@ -39,7 +39,8 @@ pub struct Chunk {
     /// No more elements of that collection will come.
     pub is_last: bool,
     /// One behind the other: tag byte, LRU bits (4), key length (4), key, expiry (8, behind a flag), then by the tag's `VALUE` bits: the integer (8);
-    /// or the length (4) of the bytes that follow; or nothing for the next of `shared`, bytes or a list; or the collection's number (8) and its count of elements (8).
+    /// or the length (4) of the bytes that follow; or nothing for the next of `shared`, bytes or a list; or the collection's number (8), its count of
+    /// elements (8) and the first expiry of one (8).
     /// A block's form (1) stands before it.
     pub(super) records: Vec<u8>,
     shared: Vec<Shared>,
@@ -77,6 +78,8 @@ pub enum RecordValue<'a> {
     Elements {
         id: CollectionId,
         len: u64,
+        /// When the first of a hash's fields expires.
+        first_expiry: Option<UnixMs>,
     },
     Stream(&'a Stream),
 }
@@ -90,11 +93,17 @@ impl<'a> Record<'a> {
             ValueRef::Block(form, bytes) => RecordValue::Block(form, bytes),
             ValueRef::Big(Big::List(blocks)) => RecordValue::List(blocks),
             ValueRef::Big(Big::Stream(stream)) => RecordValue::Stream(stream),
-            ValueRef::Big(big) => RecordValue::Elements { id, len: big.len() },
+            ValueRef::Big(big) => {
+                let first_expiry = entry.hash().and_then(|hash| hash.next_expiry());
+                RecordValue::Elements { id, len: big.len(), first_expiry }
+            }
         };
         Record { key: entry.key(), kind: entry.kind(), expire: entry.expire_at(), lru: entry.lru(), value }
     }
 }
+
+/// No expiry, in a record.
+const NEVER: i64 = i64::MIN;
 
 /// A record's tag byte: the kind in its low four bits, and these.
 const EXPIRE: u8 = 0x10;
@@ -123,7 +132,9 @@ impl Chunk {
                 INT => RecordValue::Int(i64::from_le_bytes(array(&mut rest))),
                 ELEMENTS => {
                     let id = CollectionId(u64::from_le_bytes(array(&mut rest)));
-                    RecordValue::Elements { id, len: u64::from_le_bytes(array(&mut rest)) }
+                    let len = u64::from_le_bytes(array(&mut rest));
+                    let first_expiry = Some(i64::from_le_bytes(array(&mut rest))).filter(|at| *at != NEVER).map(UnixMs);
+                    RecordValue::Elements { id, len, first_expiry }
                 }
                 LIST => match shared.next() {
                     Some(Shared::List(blocks)) => RecordValue::List(blocks),
@@ -182,9 +193,10 @@ impl Chunk {
             self.records.push(form as u8);
         }
         match (shared, record.value) {
-            (_, RecordValue::Elements { id, len }) => {
+            (_, RecordValue::Elements { id, len, first_expiry }) => {
                 self.records.extend_from_slice(&id.0.to_le_bytes());
                 self.records.extend_from_slice(&len.to_le_bytes());
+                self.records.extend_from_slice(&first_expiry.map_or(NEVER, |at| at.0).to_le_bytes());
             }
             (_, RecordValue::List(blocks)) => {
                 self.shared_bytes += blocks.allocated();

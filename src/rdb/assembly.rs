@@ -104,9 +104,9 @@ impl<W: Write> Assembly<W> {
     }
 
     fn key(&mut self, db: DbIndex, record: &Record<'_>) -> io::Result<()> {
-        if let RecordValue::Elements { id, len } = record.value {
+        if let RecordValue::Elements { id, len, first_expiry } = record.value {
             let Record { kind, expire, lru, .. } = *record;
-            let value = RecordValue::Elements { id, len };
+            let value = RecordValue::Elements { id, len, first_expiry };
             self.waiting.push(Waiting { db, id, key: record.key.to_vec(), record: Record { key: b"", kind, expire, lru, value } });
             return Ok(());
         }

@@ -100,7 +100,7 @@ impl Sink for Builder {
             (Kind::Hash, Part::Field { field, value, expire }) => {
                 !self.building.hash().set(field, Elem::of(value), expire.map_or(SetExpire::Clear, SetExpire::At))
             }
-            (kind, _) => return Err(LoadCause::UnsupportedType { name: format!("{kind:?}") }),
+            (kind, part) => unreachable!("{part:?} of a {kind:?}"),
         };
         if is_new { Ok(()) } else { Err(LoadCause::DuplicateElement) }
     }

@@ -5,7 +5,9 @@ use std::ops::ControlFlow;
 use proptest::prelude::*;
 
 use super::tests::{file, keys, refusal};
-use super::{LoadOptions, verify};
+use super::{Dumper, LoadOptions, Payload, verify};
+use crate::keyspace::Keyspace;
+use crate::types::limits::Limits;
 
 const HASH: &str = "f0: 0; f1: 1; f2: 12; f3: 13; f4: -1; f5: 127; f6: 128; f7: 255; f8: -128; f9: -129";
 const STREAM: &str =
@@ -176,6 +178,35 @@ fn files_of_real_servers_verify() {
     ] {
         let summary = verify(file, &LoadOptions::new(16, 1), &mut |_| ControlFlow::Continue(())).unwrap();
         assert_eq!((summary.version, summary.keys, summary.expires, summary.bytes), (version, keys, 1, file.len() as u64));
+    }
+}
+
+/// An entry made of a payload, dumped again.
+fn dumped(payload: &[u8], limits: Limits) -> Vec<u8> {
+    let mut keyspace = Keyspace::new(1, 1);
+    keyspace.set_limits(limits);
+    let entry = Payload::new(payload).unwrap().restore(b"k", None, &keyspace).unwrap();
+    Dumper::default().dump(entry.entry(), true).to_vec()
+}
+
+/// The parts of a value in an order that does not depend on its encoding.
+fn sorted(payload: &[u8]) -> Vec<String> {
+    let mut parts: Vec<_> = value(payload).split("; ").map(str::to_owned).collect();
+    parts[1..].sort();
+    parts
+}
+
+#[test]
+fn what_servers_dump_is_dumped_again() {
+    let big = Limits { hash_entries: 1, set_entries: 1, intset_entries: 1, zset_entries: 1, ..Limits::default() };
+    let samples = [0, 1, 5, 6, 7, 8, 9, 10, 11, 14, 15].map(|index| SAMPLES[index]);
+    for payload in samples.into_iter().chain([sample!("8.2-intset-64"), sample!("zipmap"), sample!("6.2-stream-empty")]) {
+        for limits in [Limits::default(), big] {
+            let ours = dumped(payload, limits);
+            assert_eq!(sorted(&ours), sorted(payload));
+            let has_times = value(payload).contains(" at ");
+            assert_eq!(ours[ours.len() - 10], if has_times { 12 } else { 9 }, "the version");
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use super::build::Builder;
 use super::error::LoadError;
 use super::reader::Reader;
 use super::types::Family;
-use super::{VALKEY_VERSIONS, VERSION_WRITTEN, VERSIONS, Writer, WriterOptions, checksum};
+use super::{VALKEY_VERSIONS, VERSION_OF_FIELD_EXPIRY, VERSION_WRITTEN, VERSIONS, Writer, WriterOptions, checksum};
 use crate::keyspace::{Entry, Keyspace, OwnedEntry, UnixMs};
 
 const VERSION_BYTES: usize = 2;
@@ -35,10 +35,12 @@ impl Dumper {
     /// The payload of an entry's value, until the next call.
     pub fn dump(&mut self, entry: &Entry, compress: bool) -> &[u8] {
         self.writer.get_mut().clear();
-        self.writer.set_compress(compress);
+        let expires = entry.hash().is_some_and(|hash| hash.next_expiry().is_some());
+        let version = if expires { VERSION_OF_FIELD_EXPIRY } else { VERSION_WRITTEN };
+        self.writer.set_options(WriterOptions { version, compress, ..self.writer.options() });
         self.writer.value(entry).and_then(|()| self.writer.flush()).expect("a vector takes everything");
         let payload = self.writer.get_mut();
-        add_footer(payload, VERSION_WRITTEN);
+        add_footer(payload, version);
         payload
     }
 }
@@ -93,7 +95,7 @@ impl<'a> Payload<'a> {
         self.family
     }
 
-    /// Whether 6.2 and all that came later restore it.
+    /// Whether 6.2 and all that came later know its version.
     pub fn is_universal(self) -> bool {
         self.version <= VERSION_WRITTEN
     }

@@ -30,6 +30,8 @@ mod tests;
 
 use std::ops::RangeInclusive;
 
+use crate::keyspace::{DbIndex, Keyspace};
+
 pub use assembly::{Assembly, MakeOverflow, Overflow};
 pub use check::check_payload;
 pub use compact::CompactError;
@@ -50,6 +52,14 @@ pub const VERSIONS: RangeInclusive<u32> = 5..=12;
 pub const VALKEY_VERSIONS: RangeInclusive<u32> = 80..=81;
 /// The version written by default: the one that 6.2 loads.
 pub const VERSION_WRITTEN: u32 = 9;
+/// The first that has hashes with fields that expire.
+const VERSION_OF_FIELD_EXPIRY: u32 = 12;
+
+/// The oldest version that holds everything there is. Servers that do not know it could not hold the data either, and refuse it by name.
+pub fn version_for(keyspace: &Keyspace) -> u32 {
+    let expires = (0..keyspace.databases()).any(|db| keyspace.db(DbIndex(db)).expiring_hashes() > 0);
+    if expires { VERSION_OF_FIELD_EXPIRY } else { VERSION_WRITTEN }
+}
 
 /// proto-max-bulk-len's default: no string is longer.
 pub const STRING_BYTES_MAX: u64 = 512 * 1024 * 1024;

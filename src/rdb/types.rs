@@ -22,6 +22,7 @@ pub(super) const MODULE: u8 = 7;
 pub(super) const STREAM_LISTPACKS: u8 = 15;
 pub(super) const STREAM_LISTPACKS_2: u8 = 19;
 pub(super) const STREAM_LISTPACKS_3: u8 = 21;
+pub(super) const HASH_EXPIRES: u8 = 24;
 
 /// How a collection's elements stand in the input.
 #[derive(Clone, Copy)]
@@ -71,7 +72,7 @@ pub(super) fn layout(family: Family, number: u8) -> Option<(Kind, Layout)> {
         (_, 20) => (Kind::Set, Layout::Compact(Form::Listpack)),
         (Family::Redis, 22) => (Kind::Hash, Layout::ExpiresInFront { from_least: false }),
         (Family::Redis, 23) => (Kind::Hash, Layout::CompactExpires { least_in_front: false }),
-        (Family::Redis, 24) => (Kind::Hash, Layout::ExpiresInFront { from_least: true }),
+        (Family::Redis, HASH_EXPIRES) => (Kind::Hash, Layout::ExpiresInFront { from_least: true }),
         (Family::Redis, 25) => (Kind::Hash, Layout::CompactExpires { least_in_front: true }),
         (Family::Valkey, 22) => (Kind::Hash, Layout::ExpiresBehind),
         _ => return None,

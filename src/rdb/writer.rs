@@ -8,8 +8,8 @@ use std::io::{self, Write};
 use super::checksum::{self, Checksum};
 use super::lzf::Compressor;
 use super::stream_writer::stream_type;
-use super::{Access, Aux, LRU_BITS, VERSION_WRITTEN, VERSIONS, encoding, opcode, types};
-use crate::keyspace::{CollectionId, DbIndex, Entry, FieldPack, Form, Kind, ListBlocks, Record, RecordValue, ValueRef, ZSetRef};
+use super::{Access, Aux, LRU_BITS, VERSION_OF_FIELD_EXPIRY, VERSION_WRITTEN, VERSIONS, encoding, opcode, types};
+use crate::keyspace::{CollectionId, DbIndex, Entry, FieldPack, Form, Kind, ListBlocks, Record, RecordValue, UnixMs, ValueRef, ZSetRef};
 use crate::types::intset::IntSet;
 use crate::types::listpack::{ElemBuf, Pack};
 use crate::types::number;
@@ -120,6 +120,8 @@ pub struct Writer<W> {
     options: WriterOptions,
     db: Option<DbIndex>,
     keys: u64,
+    /// When the first field of the hash expires whose fields are being written.
+    fields_from: Option<UnixMs>,
     compressor: Compressor,
 }
 
@@ -128,7 +130,7 @@ impl<W: Write> Writer<W> {
         assert!(options.version >= VERSION_WRITTEN && VERSIONS.contains(&options.version), "RDB version {}", options.version);
         let buffer = Vec::with_capacity(BUFFER_BYTES + 1024);
         let out = Output { inner, buffer, written: 0, hashing: options.checksum, checksum: checksum::start() };
-        Writer { out, options, db: None, keys: 0, compressor: Compressor::default() }
+        Writer { out, options, db: None, keys: 0, fields_from: None, compressor: Compressor::default() }
     }
 
     /// Magic, version and AUX fields: first, and once.
@@ -195,7 +197,10 @@ impl<W: Write> Writer<W> {
             RecordValue::Block(_, bytes) if record.kind == Kind::ZSet => self.pairs(ZSetRef::Pack(Pack::new(bytes)))?,
             RecordValue::Block(form, bytes) => self.block(form, bytes)?,
             RecordValue::List(blocks) => self.list(blocks)?,
-            RecordValue::Elements { len, .. } => self.out.length(len),
+            RecordValue::Elements { len, first_expiry, .. } => {
+                self.first_expiry(first_expiry);
+                self.out.length(len);
+            }
             RecordValue::Stream(stream) => self.stream(stream)?,
         }
         Ok(())
@@ -203,6 +208,7 @@ impl<W: Write> Writer<W> {
 
     /// One element of the collection that `record` has begun.
     pub fn element(&mut self, record: &Record<'_>) -> io::Result<()> {
+        self.field_expiry(record.expire);
         self.string(record.key)?;
         match (record.kind, record.value) {
             (Kind::Hash, RecordValue::Int(number)) => self.out.integer(number),
@@ -269,9 +275,11 @@ impl<W: Write> Writer<W> {
 
     /// A small hash.
     fn fields(&mut self, pack: FieldPack<'_>) -> io::Result<()> {
+        self.first_expiry(pack.next_expiry());
         self.out.length(pack.len() as u64);
         let mut buffer = ElemBuf::new();
         pack.iter().try_for_each(|(name, field)| {
+            self.field_expiry(field.expire);
             self.string(name.bytes(&mut buffer))?;
             self.string(field.value.bytes(&mut buffer))
         })
@@ -288,6 +296,20 @@ impl<W: Write> Writer<W> {
             }
         });
         result
+    }
+
+    /// Of a collection whose elements come next. Only the type for hashes with such fields has it.
+    fn first_expiry(&mut self, at: Option<UnixMs>) {
+        self.fields_from = at;
+        if let Some(UnixMs(at)) = at {
+            self.out.buffer.extend_from_slice(&at.to_le_bytes());
+        }
+    }
+
+    fn field_expiry(&mut self, at: Option<UnixMs>) {
+        if let Some(UnixMs(first)) = self.fields_from {
+            self.out.length(at.map_or(0, |UnixMs(at)| at.abs_diff(first) + 1));
+        }
     }
 
     /// The end and the checksum. Returns the sink, and how many bytes it has been given.
@@ -325,9 +347,9 @@ impl<W: Write> Writer<W> {
         self.options
     }
 
-    /// `rdbcompression` for what follows.
-    pub(super) fn set_compress(&mut self, compress: bool) {
-        self.options.compress = compress;
+    /// For what follows.
+    pub(super) fn set_options(&mut self, options: WriterOptions) {
+        self.options = options;
     }
 
     pub fn get_ref(&self) -> &W {
@@ -392,6 +414,14 @@ impl<W: Write> Writer<W> {
     }
 }
 
+fn has_expiring_fields(record: &Record<'_>) -> bool {
+    match record.value {
+        RecordValue::Elements { first_expiry, .. } => first_expiry.is_some(),
+        RecordValue::Block(form, bytes) => FieldPack::new(form, bytes).next_expiry().is_some(),
+        _ => false,
+    }
+}
+
 /// The oldest type that holds the value; of a stream, the one that this version has for them.
 fn type_of(record: &Record<'_>, version: u32) -> u8 {
     match record.kind {
@@ -399,6 +429,10 @@ fn type_of(record: &Record<'_>, version: u32) -> u8 {
         Kind::List => types::LIST,
         Kind::Set => types::SET,
         Kind::ZSet => types::ZSET_2,
+        Kind::Hash if has_expiring_fields(record) => {
+            assert!(version >= VERSION_OF_FIELD_EXPIRY, "a version that knows no expiring fields");
+            types::HASH_EXPIRES
+        }
         Kind::Hash => types::HASH,
         Kind::Stream => stream_type(version),
     }

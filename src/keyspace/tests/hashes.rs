@@ -138,7 +138,7 @@ impl Image {
                     let fields = FieldPack::new(form, bytes).iter().map(shown).collect();
                     assert!(self.hashes.insert(record.key.to_vec(), fields).is_none());
                 }
-                (None, RecordValue::Elements { id, len }) => {
+                (None, RecordValue::Elements { id, len, .. }) => {
                     self.big.insert(id, (record.key.to_vec(), len));
                     assert!(self.hashes.insert(record.key.to_vec(), Fields::new()).is_none());
                 }

@@ -182,7 +182,7 @@ impl Taken {
                         assert!(again.is_none());
                         *left -= 1;
                     }
-                    (None, RecordValue::Elements { id, len }) => drop(self.collections.insert(id.0, (at(record.key), len))),
+                    (None, RecordValue::Elements { id, len, .. }) => drop(self.collections.insert(id.0, (at(record.key), len))),
                     (None, RecordValue::Block(_, bytes)) => {
                         let mut buffer = ElemBuf::new();
                         let model = &mut self.captured[at(record.key)];
