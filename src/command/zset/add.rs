@@ -142,6 +142,10 @@ fn zadd(ctx: &mut Ctx<'_>) -> CmdResult {
 
 fn zincrby(ctx: &mut Ctx<'_>) -> CmdResult {
     let (args, key) = (ctx.args, ctx.key(1));
+    // To Redis this is ZADD, and an option without what should follow.
+    if AddOptions::default().take(args.at(2)) {
+        return Err(CommandError::SYNTAX);
+    }
     let increment = parse_f64(args.at(2)).ok_or(CommandError::NOT_FLOAT)?;
     add_pairs(ctx, key, AddOptions { incr: true, ..AddOptions::default() }, &[(increment, args.at(3))])
 }

@@ -9,6 +9,9 @@ use crate::keyspace::ZSetRef;
 use crate::resp::Reply;
 use crate::types::number::parse_i64;
 
+/// The most members that are repeated: Redis would try to answer with more than any memory.
+const REPEATED_MAX: u64 = 1 << 32;
+
 /// Below this share of the set, members are drawn; above, they are gone through.
 const DRAWN_SHARE: u64 = 3;
 
@@ -63,16 +66,24 @@ fn zrandmember(ctx: &mut Ctx<'_>) -> CmdResult {
     }
     let listing = Listing { with_scores };
     read(ctx, key, |zset, out| {
-        let Some(zset) = zset else { return out.array(0) };
+        let Some(zset) = zset else {
+            out.array(0);
+            return Ok(());
+        };
         if count >= 0 {
-            return different(zset, count as u64, &mut random, out, listing);
+            different(zset, count as u64, &mut random, out, listing);
+            return Ok(());
+        }
+        if count.unsigned_abs() > REPEATED_MAX {
+            return Err("ERR value is out of range".into());
         }
         listing.begin(out, count.unsigned_abs());
         for _ in 0..count.unsigned_abs() {
             let (member, score) = zset.random(&mut random).expect("no set is empty");
             listing.put(out, member, score);
         }
-    })
+        Ok(())
+    })?
 }
 
 pub(super) const ROWS: &[Spec] = &[Spec::new("zrandmember", -2, Flags::READONLY, zrandmember)

@@ -81,10 +81,14 @@ impl<'a> RangeArgs<'a> {
         Ok(RangeArgs { span, reverse, offset, limit, with_scores })
     }
 
+    pub(super) fn is_by_rank(&self) -> bool {
+        matches!(self.span, Span::Ranks(..))
+    }
+
     /// The ranks that are asked for.
     pub(super) fn ranks(&self, zset: ZSetRef<'_>) -> Range<u64> {
         let ranks = self.span.ranks(zset, self.reverse);
-        if let Span::Ranks(..) = self.span {
+        if self.is_by_rank() {
             let len = zset.len();
             return if self.reverse { len - ranks.end..len - ranks.start } else { ranks };
         }

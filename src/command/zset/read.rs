@@ -1,9 +1,13 @@
-//! ZCARD, ZSCORE, ZMSCORE, ZRANK, ZREVRANK, ZCOUNT, ZLEXCOUNT.
+//! ZCARD, ZSCORE, ZMSCORE, ZRANK, ZREVRANK, ZCOUNT, ZLEXCOUNT, ZSCAN.
 
 use super::range_args::{lex_range, score_range};
 use super::read;
 use crate::command::key_range::key_range;
+use crate::command::scan::scan_elements;
 use crate::command::{Acl, CmdResult, CommandError, Ctx, Flags, Spec};
+use crate::keyspace::{Kind, ZSetRef};
+use crate::types::listpack::ElemBuf;
+use crate::types::number::DoubleBuf;
 
 fn zcard(ctx: &mut Ctx<'_>) -> CmdResult {
     let key = ctx.key(1);
@@ -83,6 +87,25 @@ fn zlexcount(ctx: &mut Ctx<'_>) -> CmdResult {
     })
 }
 
+fn zscan(ctx: &mut Ctx<'_>) -> CmdResult {
+    scan_elements(ctx, Kind::ZSet, |entry, scan, found| {
+        let mut put = |name: &[u8], score: f64| {
+            if scan.wants(name) {
+                found.put(name);
+                found.put(DoubleBuf::default().reply(score).as_bytes());
+            }
+        };
+        match entry.zset() {
+            Some(ZSetRef::Sorted(sorted)) => sorted.scan(scan.cursor, scan.count, &mut put),
+            zset => {
+                let mut buffer = ElemBuf::new();
+                zset.expect("a sorted set").for_each(|member, score| put(member.bytes(&mut buffer), score));
+                0
+            }
+        }
+    })
+}
+
 pub(super) const ROWS: &[Spec] = &[
     Spec::new("zcard", 2, Flags::READONLY.union(Flags::FAST), zcard)
         .keys(1, 1, 1)
@@ -134,4 +157,16 @@ pub(super) const ROWS: &[Spec] = &[
         .key_specs(&[key_range(&["RO", "access"], 1, 0, 1)])
         .acl(Acl::SORTEDSET)
         .docs("sorted-set", "1.2.0", "O(1)", "Returns the score of a member in a sorted set."),
+    Spec::new("zscan", -3, Flags::READONLY, zscan)
+        .keys(1, 1, 1)
+        .key_specs(&[key_range(&["RO", "access"], 1, 0, 1)])
+        .acl(Acl::SORTEDSET)
+        .tips(&["nondeterministic_output"])
+        .docs(
+            "sorted-set",
+            "2.8.0",
+            "O(1) for every call. O(N) for a complete iteration, including enough command calls for the cursor to return back to 0. N is the \
+             number of elements inside the collection.",
+            "Iterates over members and scores of a sorted set.",
+        ),
 ];

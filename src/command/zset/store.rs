@@ -34,7 +34,12 @@ fn zrangestore(ctx: &mut Ctx<'_>) -> CmdResult {
     let mut new = db.new_zset();
     if exists && let Some(zset) = db.get(from).and_then(Entry::zset) {
         let mut edit = new.edit();
-        zset.for_range(asked.ranks(zset), false, |member, score| edit.push(member, score));
+        let ranks = asked.ranks(zset);
+        if asked.is_by_rank() {
+            // Only of these Redis knows before how many there will be. It shows in the sign of -0, which a listpack forgets.
+            edit.expect(ranks.end - ranks.start, 0);
+        }
+        zset.for_range(ranks, false, |member, score| edit.push(member, score));
     }
     store(ctx, to, new, "zrangestore");
     Ok(())
