@@ -1,16 +1,19 @@
-//! ZPOPMIN, ZPOPMAX, ZMPOP.
+//! ZPOPMIN, ZPOPMAX, ZMPOP, and those that wait: BZPOPMIN, BZPOPMAX, BZMPOP.
+
+use std::ops::Range;
 
 use super::{Listing, look_up, member, tell};
 use crate::command::key_range::key_range;
+use crate::command::key_waits::{KeysWanted, timeout_seconds};
 use crate::command::{Acl, Begin, CmdResult, CommandError, Ctx, Find, Flags, KeySpec, Spec};
-use crate::keyspace::{Key, ZSetEdit};
+use crate::keyspace::{Key, Kind, ZSetEdit};
 use crate::resp::Reply;
 use crate::types::listpack::Elem;
 use crate::types::number::parse_i64;
 
 /// Which end of a sorted set.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+enum End {
     Min,
     Max,
 }
@@ -107,16 +110,16 @@ fn zpopmax(ctx: &mut Ctx<'_>) -> CmdResult {
 }
 
 /// The arguments of ZMPOP and BZMPOP from the number of keys on.
-pub(super) struct MultiPop {
-    /// Keys, from the argument behind the number on.
-    pub keys: usize,
-    pub end: End,
-    pub count: u64,
+struct MultiPop {
+    /// The indexes of the keys.
+    keys: Range<usize>,
+    end: End,
+    count: u64,
 }
 
 impl MultiPop {
     /// `at` is the index of the number of keys.
-    pub(super) fn parse(ctx: &Ctx<'_>, at: usize) -> Result<Self, CommandError> {
+    fn parse(ctx: &Ctx<'_>, at: usize) -> Result<Self, CommandError> {
         let args = ctx.args.tail(at);
         let keys = parse_i64(args.at(0)).and_then(|keys| usize::try_from(keys).ok()).filter(|keys| *keys > 0);
         let keys = keys.ok_or(CommandError::text("ERR numkeys should be greater than 0"))?;
@@ -130,12 +133,12 @@ impl MultiPop {
             let given = parse_i64(options.next().ok_or(CommandError::SYNTAX)?).and_then(|count| u64::try_from(count).ok());
             count = Some(given.filter(|count| *count > 0).ok_or(CommandError::text("ERR count should be greater than 0"))?);
         }
-        Ok(MultiPop { keys, end, count: count.unwrap_or(1) })
+        Ok(MultiPop { keys: at + 1..at + 1 + keys, end, count: count.unwrap_or(1) })
     }
 }
 
 /// Replies the key and the pairs that ZMPOP pops from it. The stream is told how many they were.
-pub(super) fn pop_many(ctx: &mut Ctx<'_>, key: Key<'_>, end: End, count: u64) {
+fn pop_many(ctx: &mut Ctx<'_>, key: Key<'_>, end: End, count: u64) {
     ctx.out.array(2);
     ctx.out.bulk(key.bytes);
     let each = |out: &mut Reply, elem: Elem<'_>, score| {
@@ -146,20 +149,102 @@ pub(super) fn pop_many(ctx: &mut Ctx<'_>, key: Key<'_>, end: End, count: u64) {
     ctx.propagate(&[end.command().to_ascii_uppercase().as_bytes(), key.bytes, itoa::Buffer::new().format(popped).as_bytes()]);
 }
 
-fn zmpop(ctx: &mut Ctx<'_>) -> CmdResult {
-    let asked = MultiPop::parse(ctx, 1)?;
-    for index in 2..2 + asked.keys {
+/// Pops from the first sorted set that there is, as many as ZMPOP would; false if there is none.
+fn pop_first_many(ctx: &mut Ctx<'_>, asked: &MultiPop) -> Result<bool, CommandError> {
+    for index in asked.keys.clone() {
         let key = ctx.key(index);
         if look_up(ctx, key)? {
             pop_many(ctx, key, asked.end, asked.count);
-            return Ok(());
+            return Ok(true);
         }
     }
-    ctx.out.null_array();
+    Ok(false)
+}
+
+fn zmpop(ctx: &mut Ctx<'_>) -> CmdResult {
+    let asked = MultiPop::parse(ctx, 1)?;
+    if !pop_first_many(ctx, &asked)? {
+        ctx.out.null_array();
+    }
     Ok(())
 }
 
+fn bzmpop(ctx: &mut Ctx<'_>) -> CmdResult {
+    let asked = MultiPop::parse(ctx, 2)?;
+    let deadline_ms = timeout_seconds(ctx, 1)?;
+    if !pop_first_many(ctx, &asked)? && !ctx.wait_for_keys(KeysWanted::new(Kind::ZSet, asked.keys, deadline_ms)) {
+        ctx.out.null_array();
+    }
+    Ok(())
+}
+
+fn pop_or_wait(ctx: &mut Ctx<'_>, end: End) -> CmdResult {
+    let keys = 1..ctx.args.len() - 1;
+    let deadline_ms = timeout_seconds(ctx, keys.end)?;
+    for index in keys.clone() {
+        let key = ctx.key(index);
+        if look_up(ctx, key)? {
+            ctx.out.array(3);
+            ctx.out.bulk(key.bytes);
+            pop(ctx, key, end, 1, |_, _| (), reply_pair);
+            ctx.propagate(&[end.command().to_ascii_uppercase().as_bytes(), key.bytes]);
+            return Ok(());
+        }
+    }
+    if !ctx.wait_for_keys(KeysWanted::new(Kind::ZSet, keys, deadline_ms)) {
+        ctx.out.null_array();
+    }
+    Ok(())
+}
+
+fn bzpopmin(ctx: &mut Ctx<'_>) -> CmdResult {
+    pop_or_wait(ctx, End::Min)
+}
+
+fn bzpopmax(ctx: &mut Ctx<'_>) -> CmdResult {
+    pop_or_wait(ctx, End::Max)
+}
+
 pub(super) const ROWS: &[Spec] = &[
+    Spec::new("bzmpop", -5, Flags::WRITE.union(Flags::BLOCKING).union(Flags::MOVABLEKEYS), bzmpop)
+        .keys(0, 0, 0)
+        .key_specs(&[KeySpec {
+            flags: &["RW", "access", "delete"],
+            begin: Begin::Index(2),
+            find: Find::KeyNum { keynum_index: 0, first_key: 1, step: 1 },
+            notes: "",
+        }])
+        .acl(Acl::SORTEDSET)
+        .docs(
+            "sorted-set",
+            "7.0.0",
+            "O(K) + O(M*log(N)) where K is the number of provided keys, N being the number of elements in the sorted set, and M being the number \
+             of elements popped.",
+            "Removes and returns a member by score from one or more sorted sets. Blocks until a member is available otherwise. Deletes the sorted \
+             set if the last element was popped.",
+        ),
+    Spec::new("bzpopmax", -3, Flags::WRITE.union(Flags::BLOCKING).union(Flags::FAST), bzpopmax)
+        .keys(1, -2, 1)
+        .key_specs(&[key_range(&["RW", "access", "delete"], 1, -2, 1)])
+        .acl(Acl::SORTEDSET)
+        .docs(
+            "sorted-set",
+            "5.0.0",
+            "O(log(N)) with N being the number of elements in the sorted set.",
+            "Removes and returns the member with the highest score from one or more sorted sets. Blocks until a member available otherwise.  \
+             Deletes the sorted set if the last element was popped.",
+        ),
+    Spec::new("bzpopmin", -3, Flags::WRITE.union(Flags::BLOCKING).union(Flags::FAST), bzpopmin)
+        .keys(1, -2, 1)
+        .key_specs(&[key_range(&["RW", "access", "delete"], 1, -2, 1)])
+        .acl(Acl::SORTEDSET)
+        .docs(
+            "sorted-set",
+            "5.0.0",
+            "O(log(N)) with N being the number of elements in the sorted set.",
+            "Removes and returns the member with the lowest score from one or more sorted sets. Blocks until a member is available otherwise. \
+             Deletes the sorted set if the last element was popped.",
+        ),
     Spec::new("zmpop", -4, Flags::WRITE.union(Flags::MOVABLEKEYS), zmpop)
         .keys(0, 0, 0)
         .key_specs(&[KeySpec {
