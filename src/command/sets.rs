@@ -1,9 +1,10 @@
 //! Sets: members one by one. Operations between sets are in `set_operations`.
 
 use super::key_range::key_range;
+use super::scan::{Found, Scan, scan_elements};
 use super::{Acl, CmdResult, CommandError, Ctx, Flags, Propagate, Spec};
 use crate::config::Events;
-use crate::keyspace::{Entry, Key, SetRef};
+use crate::keyspace::{Entry, Key, Kind, SetRef};
 use crate::resp::Reply;
 use crate::types::listpack::{Elem, ElemBuf};
 use crate::types::number::parse_i64;
@@ -224,6 +225,22 @@ fn srandmember(ctx: &mut Ctx<'_>) -> CmdResult {
     })
 }
 
+fn sscan(ctx: &mut Ctx<'_>) -> CmdResult {
+    let show = |scan: &Scan<'_>, found: &mut Found, member: &[u8]| {
+        if scan.wants(member) {
+            found.put(member);
+        }
+    };
+    scan_elements(ctx, Kind::Set, |entry, scan, found| match entry.set() {
+        Some(SetRef::Table(members)) => members.scan(scan.cursor, scan.count, &mut |entry| show(scan, found, entry.key())),
+        Some(set) => {
+            set.iter().for_each(|member| show(scan, found, member.bytes(&mut ElemBuf::new())));
+            0
+        }
+        None => unreachable!("only sets come here"),
+    })
+}
+
 pub(super) const ROWS: &[Spec] = &[
     Spec::new("sadd", -3, Flags::WRITE.union(Flags::DENYOOM).union(Flags::FAST), sadd)
         .keys(1, 1, 1)
@@ -300,6 +317,12 @@ pub(super) const ROWS: &[Spec] = &[
             "O(N) where N is the number of members to be removed.",
             "Removes one or more members from a set. Deletes the set if the last member was removed.",
         ),
+    Spec::new("sscan", -3, Flags::READONLY, sscan)
+        .keys(1, 1, 1)
+        .key_specs(&[key_range(&["RO", "access"], 1, 0, 1)])
+        .acl(Acl::SET)
+        .tips(&["nondeterministic_output"])
+        .docs("set", "2.8.0", "O(1) for every call. O(N) for a complete iteration, including enough command calls for the cursor to return back to 0. N is the number of elements inside the collection.", "Iterates over members of a set."),
 ];
 
 #[cfg(test)]
