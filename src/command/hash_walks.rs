@@ -36,6 +36,7 @@ fn hrandfield(ctx: &mut Ctx<'_>) -> CmdResult {
     let wanted = count_and_values(ctx)?;
     let (key, now, random) = (ctx.key(1), ctx.field_clock(), ctx.node.env.random.clone());
     let mut random = || random.next_u64();
+    ctx.delete_some_due_fields(key);
     ctx.read_with(key, |entry, out| {
         let hash = hash_of(entry)?;
         match (wanted, hash) {

@@ -27,6 +27,8 @@ mod expire;
 mod expire_cycle;
 mod flush;
 mod hash_due;
+mod hash_ex;
+mod hash_expiry;
 mod hash_walks;
 mod hashes;
 mod help;
@@ -95,6 +97,8 @@ pub(crate) fn families() -> Vec<&'static [Spec]> {
         dump::ROWS,
         expire::ROWS,
         flush::ROWS,
+        hash_ex::ROWS,
+        hash_expiry::ROWS,
         hash_walks::ROWS,
         hashes::ROWS,
         hyperloglog::ROWS,

@@ -11,16 +11,29 @@ use crate::types::number::parse_i64;
 
 /// What an expiry argument counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Unit {
+pub(super) struct Unit {
     seconds: bool,
     /// From now, not from 1970.
     relative: bool,
 }
 
-const EX: Unit = Unit { seconds: true, relative: true };
-const PX: Unit = Unit { seconds: false, relative: true };
-const EXAT: Unit = Unit { seconds: true, relative: false };
-const PXAT: Unit = Unit { seconds: false, relative: false };
+impl Unit {
+    /// The unit that an option names.
+    pub fn named(option: &[u8]) -> Option<Self> {
+        let units = [("EX", EX), ("PX", PX), ("EXAT", EXAT), ("PXAT", PXAT)];
+        units.into_iter().find(|(name, _)| option.eq_ignore_ascii_case(name.as_bytes())).map(|(_, unit)| unit)
+    }
+    /// The moment that so many mean; `None` if there is none.
+    pub fn moment(self, given: i64, now: UnixMs) -> Option<UnixMs> {
+        let ms = if self.seconds { given.checked_mul(1000)? } else { given };
+        if self.relative { ms.checked_add(now.0) } else { Some(ms) }.map(UnixMs)
+    }
+}
+
+pub(super) const EX: Unit = Unit { seconds: true, relative: true };
+pub(super) const PX: Unit = Unit { seconds: false, relative: true };
+pub(super) const EXAT: Unit = Unit { seconds: true, relative: false };
+pub(super) const PXAT: Unit = Unit { seconds: false, relative: false };
 
 /// The options of SET or GETEX.
 #[derive(Clone, Copy, Debug, Default)]
@@ -59,8 +72,7 @@ impl<'a> Options<'a> {
             } else if !set && is("PERSIST") && !expires {
                 options.persist = true;
             } else {
-                let unit = [("EX", EX), ("PX", PX), ("EXAT", EXAT), ("PXAT", PXAT)].into_iter().find(|(name, _)| is(name));
-                let (_, unit) = unit.ok_or(CommandError::SYNTAX)?;
+                let unit = Unit::named(arg).ok_or(CommandError::SYNTAX)?;
                 let other_unit = options.expire.is_some_and(|(before, _)| before != unit);
                 if other_unit || options.keepttl || options.persist {
                     return Err(CommandError::SYNTAX);
@@ -79,10 +91,8 @@ impl<'a> Options<'a> {
 /// The moment that an expiry argument means; it must be above zero.
 fn expire_at(ctx: &Ctx<'_>, unit: Unit, arg: &[u8]) -> Result<UnixMs, CommandError> {
     let given = parse_i64(arg).ok_or(CommandError::NOT_INTEGER)?;
-    let ms = if unit.seconds { given.checked_mul(1000) } else { Some(given) };
-    let at = ms.and_then(|ms| if unit.relative { ms.checked_add(ctx.now().0) } else { Some(ms) });
-    match at {
-        Some(at) if given > 0 => Ok(UnixMs(at)),
+    match unit.moment(given, ctx.now()) {
+        Some(at) if given > 0 => Ok(at),
         _ => Err(super::expire::invalid_expire(ctx.spec.name)),
     }
 }

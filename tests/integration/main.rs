@@ -13,6 +13,7 @@ mod coverage;
 mod cuts;
 mod differential;
 mod eviction;
+mod hashes;
 mod info_fields;
 mod monitor;
 mod network_limits;

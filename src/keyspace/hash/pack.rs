@@ -110,7 +110,7 @@ impl<'a> FieldPackMut<'a> {
         assert!(self.form == Form::ListPackEx);
         let new = expire.map_or(NEVER, |at| at.0);
         let time = self.behind(pos, 2);
-        if self.pack().at(time) == Elem::Int(new) {
+        if expire.is_none() && self.pack().at(time) == Elem::Int(NEVER) {
             return;
         }
         PackMut::new(self.bytes).replace(time, Elem::Int(new));
