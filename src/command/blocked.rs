@@ -204,6 +204,9 @@ impl NodeState {
             stats.calls += 1;
             stats.failed += u64::from(out.buf.starts_with(b"-"));
         }
+        if let Some(error) = out.buf.strip_prefix(b"-") {
+            self.stats.count_error(&String::from_utf8_lossy(error));
+        }
         self.deliver(slot, out);
     }
 

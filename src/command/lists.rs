@@ -58,13 +58,8 @@ impl Ctx<'_> {
         if emptied {
             self.notify(Events::GENERIC, "del", key);
         }
-        self.changed_times(key, count);
-    }
-
-    /// A key has changed as if by so many commands.
-    pub(super) fn changed_times(&mut self, key: &[u8], times: u64) {
         self.node.signal(self.db, key);
-        self.node.dirty += times;
+        self.node.dirty += count;
     }
 }
 
@@ -98,11 +93,8 @@ fn push(ctx: &mut Ctx<'_>, side: Side, create: bool) -> CmdResult {
         edit.expect(elements.len(), elements.iter().map(<[u8]>::len).sum());
         elements.iter().for_each(|element| edit.push(side, element));
     });
-    if old_len.is_none() {
-        ctx.notify(Events::NEW, "new", key.bytes);
-    }
-    ctx.notify(Events::LIST, push_event(side), key.bytes);
-    ctx.changed_times(key.bytes, elements.len() as u64);
+    ctx.notify_new(Events::LIST, push_event(side), old_len.is_none(), key.bytes);
+    ctx.changed_by(elements.len(), key.bytes);
     ctx.out.int((old_len.unwrap_or(0) + elements.len() as u64) as i64);
     Ok(())
 }
@@ -493,3 +485,62 @@ pub(super) const ROWS: &[Spec] = &[
             "Appends an element to a list only when the list exists.",
         ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Bench;
+
+    #[test]
+    fn pops_and_ranges_answer_as_redis_does() {
+        let mut b = Bench::new();
+        assert_eq!(b.streamed("rpush l a b c a 1"), ["rpush l a b c a 1"]);
+        assert_eq!(b.say("lrange l -4 -2"), "*3 $1 b $1 c $1 a");
+        assert_eq!(b.say("lrange l 3 1"), "*0");
+        assert_eq!(b.say("rpop l 2"), "*2 $1 1 $1 a");
+        assert_eq!(b.say("lpop l 0"), "*0");
+        assert_eq!(b.streamed("lpop l 0"), [""; 0]);
+        assert_eq!(b.say("lpop none"), "$-1");
+        assert_eq!(b.say("lpop none 0"), "*-1");
+        assert_eq!(b.say("lpop l -1"), "-ERR value is out of range, must be positive");
+        assert_eq!(b.say("lpop l 9"), "*3 $1 a $1 b $1 c");
+        assert_eq!(b.say("exists l"), ":0");
+        assert_eq!(b.say("lpushx l x"), ":0");
+        assert_eq!(b.say("lindex none x"), "$-1");
+    }
+
+    #[test]
+    fn elements_are_found_changed_and_removed() {
+        let mut b = Bench::new();
+        b.say("rpush l a b c a");
+        assert_eq!(b.say("lpos l a rank -1 count 0"), "*2 :3 :0");
+        assert_eq!(b.say("lpos l a rank 2 maxlen 3"), "$-1");
+        assert_eq!(b.say("linsert l after c d"), ":5");
+        assert_eq!(b.say("linsert l before x d"), ":-1");
+        assert_eq!(b.say("lset l -1 z"), "+OK");
+        assert_eq!(b.say("lset l 5 z"), "-ERR index out of range");
+        assert_eq!(b.say("lrem l -1 a"), ":1");
+        assert_eq!(b.streamed("lrem l 0 a"), [""; 0]);
+        assert_eq!(b.streamed("ltrim l 0 -1"), [""; 0]);
+        assert_eq!(b.streamed("ltrim l 1 2"), ["ltrim l 1 2"]);
+        assert_eq!(b.say("lrange l 0 -1"), "*2 $1 c $1 d");
+        b.say("ltrim l 5 6");
+        assert_eq!(b.say("exists l"), ":0");
+        b.say("set s x");
+        for line in ["lpush s a", "llen s", "lpop s", "lset s 0 a", "lrem s 0 a", "ltrim s 0 0", "lpos s a", "linsert s before a b"] {
+            assert_eq!(b.say(line), "-WRONGTYPE Operation against a key holding the wrong kind of value", "{line}");
+        }
+    }
+
+    /// Redis converts a list before it looks for what is to be changed.
+    #[test]
+    fn a_list_makes_room_even_for_what_does_not_come() {
+        let mut b = Bench::new();
+        b.say("config set list-max-listpack-size 3");
+        b.say("rpush l a b c");
+        assert_eq!(b.say("object encoding l"), "$8 listpack");
+        b.say("lset l 7 x");
+        assert_eq!(b.say("object encoding l"), "$9 quicklist");
+        b.say("lpop l 2");
+        assert_eq!(b.say("object encoding l"), "$8 listpack");
+    }
+}

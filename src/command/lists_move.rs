@@ -51,11 +51,8 @@ fn move_element(ctx: &mut Ctx<'_>, ends: Ends) -> Result<bool, CommandError> {
         });
         db.edit_list(source, false, |edit| edit.pop(ends.from, 1)).is_some_and(|popped| popped.emptied)
     };
-    if is_new {
-        ctx.notify(Events::NEW, "new", target.bytes);
-    }
     ctx.node.signal(ctx.db, target.bytes);
-    ctx.notify(Events::LIST, push_event(ends.to), target.bytes);
+    ctx.notify_new(Events::LIST, push_event(ends.to), is_new, target.bytes);
     ctx.out.bulk(&element);
     ctx.elements_removed(pop_event(ends.from), source.bytes, 1, emptied);
     Ok(true)

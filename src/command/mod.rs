@@ -38,6 +38,8 @@ mod introspect;
 mod key_range;
 mod key_specs;
 mod key_waits;
+#[cfg(test)]
+mod key_waits_tests;
 mod keys;
 mod latency;
 mod latency_report;
@@ -60,6 +62,7 @@ mod set;
 mod set_operations;
 mod sets;
 mod slowlog;
+mod sort;
 mod strings;
 #[cfg(test)]
 mod testing;
@@ -122,6 +125,7 @@ pub(crate) fn families() -> Vec<&'static [Spec]> {
         set_operations::ROWS,
         sets::ROWS,
         slowlog::ROWS,
+        sort::ROWS,
         strings::ROWS,
         transaction::ROWS,
         wait::ROWS,
