@@ -26,6 +26,7 @@ mod dump;
 mod expire;
 mod expire_cycle;
 mod flush;
+mod geo;
 mod hash_due;
 mod hash_ex;
 mod hash_expiry;
@@ -130,5 +131,5 @@ pub(crate) fn families() -> Vec<&'static [Spec]> {
         transaction::ROWS,
         wait::ROWS,
     ];
-    families.into_iter().chain(zset::ROWS).collect()
+    families.into_iter().chain(geo::ALL).chain(zset::ROWS).collect()
 }

@@ -2,6 +2,7 @@
 
 pub mod bitfield;
 pub mod bits;
+pub mod geo;
 pub mod glob;
 pub mod grisu;
 pub mod histogram;

@@ -18,10 +18,13 @@ use crate::keyspace::{Key, ZSetRef};
 use crate::resp::{Proto, Reply};
 use crate::types::listpack::{Elem, ElemBuf};
 
+pub(super) use add::{AddOptions, add_pairs};
+pub(super) use store::store;
+
 pub(super) const ROWS: [&[Spec]; 8] = [add::ROWS, combine::ROWS, pop::ROWS, random::ROWS, range::ROWS, read::ROWS, remove::ROWS, store::ROWS];
 
 /// Reads a sorted set; `f` gets `None` if there is no such key.
-fn read<R>(ctx: &mut Ctx<'_>, key: Key<'_>, f: impl FnOnce(Option<ZSetRef<'_>>, &mut Reply) -> R) -> Result<R, CommandError> {
+pub(super) fn read<R>(ctx: &mut Ctx<'_>, key: Key<'_>, f: impl FnOnce(Option<ZSetRef<'_>>, &mut Reply) -> R) -> Result<R, CommandError> {
     ctx.read_with(key, |entry, out| match entry {
         None => Ok(f(None, out)),
         Some(entry) => Ok(f(Some(entry.zset().ok_or(CommandError::WRONG_TYPE)?), out)),
@@ -49,14 +52,14 @@ fn tell(ctx: &mut Ctx<'_>, key: Key<'_>, count: u64, event: &str, emptied: bool)
     }
 }
 
-fn member(out: &mut Reply, member: Elem<'_>) {
+pub(super) fn reply_member(out: &mut Reply, member: Elem<'_>) {
     match member {
         Elem::Int(number) => out.bulk_int(number),
         Elem::Bytes(bytes) => out.bulk(bytes),
     }
 }
 
-fn compare_members(a: Elem<'_>, b: Elem<'_>) -> Ordering {
+pub(super) fn compare_members(a: Elem<'_>, b: Elem<'_>) -> Ordering {
     a.cmp_bytes(b.bytes(&mut ElemBuf::new()))
 }
 
@@ -75,7 +78,7 @@ impl Listing {
         if self.with_scores && out.proto == Proto::Resp3 {
             out.array(2);
         }
-        member(out, elem);
+        reply_member(out, elem);
         if self.with_scores {
             out.double(score);
         }

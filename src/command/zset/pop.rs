@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Listing, look_up, member, tell};
+use super::{Listing, look_up, reply_member, tell};
 use crate::command::key_range::key_range;
 use crate::command::key_waits::{KeysWanted, timeout_seconds};
 use crate::command::{Acl, Begin, CmdResult, CommandError, Ctx, Find, Flags, KeySpec, Spec};
@@ -97,7 +97,7 @@ fn pop_command(ctx: &mut Ctx<'_>, end: End) -> CmdResult {
 }
 
 fn reply_pair(out: &mut Reply, elem: Elem<'_>, score: f64) {
-    member(out, elem);
+    reply_member(out, elem);
     out.double(score);
 }
 

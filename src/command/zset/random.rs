@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Listing, member, read};
+use super::{Listing, read, reply_member};
 use crate::command::key_range::key_range;
 use crate::command::{Acl, CmdResult, CommandError, Ctx, Flags, Spec};
 use crate::keyspace::ZSetRef;
@@ -48,7 +48,7 @@ fn zrandmember(ctx: &mut Ctx<'_>) -> CmdResult {
     let mut random = || random.next_u64();
     let Some(count) = args.get(2) else {
         return read(ctx, key, |zset, out| match zset.and_then(|zset| zset.random(&mut random)) {
-            Some((elem, _)) => member(out, elem),
+            Some((elem, _)) => reply_member(out, elem),
             None => out.null(),
         });
     };

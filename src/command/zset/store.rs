@@ -6,21 +6,27 @@ use crate::command::{Acl, CmdResult, CommandError, Ctx, Flags, Spec};
 use crate::config::Events;
 use crate::keyspace::{Entry, Key, Kind, NewZSet};
 
-/// Puts a new sorted set in the place of whatever is there; if it is empty the key is deleted. Replies how many members there are.
-pub(super) fn store(ctx: &mut Ctx<'_>, key: Key<'_>, mut new: NewZSet, event: &str) {
+/// Puts a new sorted set in the place of whatever is there; if it is empty the key is deleted. Replies how many members there are, and
+/// returns it.
+pub(in crate::command) fn store(ctx: &mut Ctx<'_>, key: Key<'_>, mut new: NewZSet, event: &str) -> u64 {
     let old = ctx.write(key).map(Entry::kind);
-    ctx.out.int(new.edit().view().len() as i64);
+    let len = new.edit().view().len();
+    ctx.out.int(len as i64);
     let exists = ctx.node.keyspace.db_mut(ctx.db).store_zset(key, new);
     if !exists && old.is_none() {
-        return;
+        return len;
     }
     ctx.changed(key.bytes);
     match old {
-        _ if !exists => return ctx.notify(Events::GENERIC, "del", key.bytes),
+        _ if !exists => {
+            ctx.notify(Events::GENERIC, "del", key.bytes);
+            return len;
+        }
         None => ctx.notify(Events::NEW, "new", key.bytes),
         Some(old) => ctx.notify_overwritten(ctx.db, old, Kind::ZSet, key.bytes),
     }
     ctx.notify(Events::ZSET, event, key.bytes);
+    len
 }
 
 fn zrangestore(ctx: &mut Ctx<'_>) -> CmdResult {
