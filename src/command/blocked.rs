@@ -117,9 +117,9 @@ impl Blocked {
         self.keys.remove(slot);
         self.remove(slot)
     }
-    /// Clients that wait for something that they have asked for: INFO.
+    /// How many clients are suspended, for INFO.
     pub fn waiting(&self) -> usize {
-        self.suspended.values().filter(|suspended| suspended.wait != Wait::Unpause).count()
+        self.suspended.len()
     }
     /// Keys that clients wait for, and those of them whose going clients wait for: INFO.
     pub fn keys_waited_for(&self) -> (usize, usize) {

@@ -46,6 +46,7 @@ mod latency;
 mod latency_report;
 mod lcs;
 mod lists;
+mod lists_find;
 mod lists_move;
 mod memory;
 mod memory_doctor;
@@ -112,6 +113,7 @@ pub(crate) fn families() -> Vec<&'static [Spec]> {
         latency::ROWS,
         lcs::ROWS,
         lists::ROWS,
+        lists_find::ROWS,
         lists_move::ROWS,
         memory::ROWS,
         monitor::ROWS,

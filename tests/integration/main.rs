@@ -5,6 +5,7 @@
 mod support;
 
 mod admin;
+mod blocking;
 mod chain;
 mod command_keys;
 mod command_table;
