@@ -81,6 +81,7 @@ impl Node {
         let addrs: Vec<Addr> = listeners.iter().map(|listener| listener.local_addr()).collect();
         state.tcp_port = first_port(&addrs);
         let shell = Shell::new(state);
+        shell.state.borrow_mut().bystanders = Some(crate::actor::ServeBystanders::of(&shell));
         shell.set_addresses(Addresses {
             keyspace: Keyspace::new(shell.clone()).start(),
             master: ReplicationMaster::new(shell.clone()).start(),

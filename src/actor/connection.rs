@@ -12,7 +12,7 @@ use std::task::{Context as TaskContext, Poll};
 use actix::prelude::*;
 
 use super::shell::{Conn, ConnIo, Shell};
-use crate::command::{Client, ClientFlags, Request};
+use crate::command::{Client, ClientFlags, NodeState, Request};
 use crate::env::{Addr as NetAddr, Socket};
 
 /// Bytes of one read; a short read means that the socket is drained.
@@ -32,11 +32,16 @@ pub struct Connection {
 
 impl Connection {
     /// Takes an accepted socket: registers the client, or turns it away with the error Redis gives.
-    pub fn accept(shell: &Rc<Shell>, mut socket: Box<dyn Socket>) {
+    pub fn accept(shell: &Rc<Shell>, socket: Box<dyn Socket>) {
         let mut state = shell.state.borrow_mut();
         state.tick();
+        Connection::register(shell, &mut state, socket);
+    }
+
+    /// `accept` for who has the state.
+    pub(super) fn register(shell: &Rc<Shell>, state: &mut NodeState, mut socket: Box<dyn Socket>) {
         state.stats.connections_received += 1;
-        if let Some(refusal) = refusal(&state, &*socket) {
+        if let Some(refusal) = refusal(state, &*socket) {
             state.stats.connections_rejected += 1;
             // The peer may not read it: then it just sees the end.
             let _ = socket.try_write(refusal.as_bytes());
@@ -53,14 +58,13 @@ impl Connection {
             client.flags |= ClientFlags::AUTHENTICATED;
         }
         let slot = state.clients.insert(client);
-        drop(state);
         let conn = shell.attach(slot, socket, Vec::new());
         Connection { shell: shell.clone(), conn }.start();
     }
 }
 
 /// Why a new connection is turned away, as Redis says it.
-fn refusal(state: &crate::command::NodeState, socket: &dyn Socket) -> Option<&'static str> {
+fn refusal(state: &NodeState, socket: &dyn Socket) -> Option<&'static str> {
     if state.clients.len() >= state.config.maxclients as usize {
         return Some("-ERR max number of clients reached\r\n");
     }

@@ -1,6 +1,7 @@
 //! The listening sockets of a node: opened at the start and after CONFIG SET of port, bind or unixsocket. Each has a task that accepts and hands sockets
 //! to `Connection`.
 
+use std::cell::RefCell;
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -66,11 +67,13 @@ pub(crate) fn listen(state: &NodeState) -> Result<Vec<Box<dyn Listener>>, StartE
 }
 
 pub(crate) fn accept_all(shell: &Rc<Shell>, listeners: Vec<Box<dyn Listener>>) {
-    for mut listener in listeners {
+    for listener in listeners {
         let shell_of = shell.clone();
+        let listener = Rc::new(RefCell::new(listener));
+        let listener_of = listener.clone();
         let task = actix_rt::spawn(async move {
             loop {
-                match poll_fn(|cx| listener.poll_accept(cx)).await {
+                match poll_fn(|cx| listener_of.borrow_mut().poll_accept(cx)).await {
                     Ok(socket) => Connection::accept(&shell_of, socket),
                     Err(error) => {
                         warn!(shell_of.state.borrow().log, "Accepting client connection"; "error" => %error);
@@ -79,7 +82,7 @@ pub(crate) fn accept_all(shell: &Rc<Shell>, listeners: Vec<Box<dyn Listener>>) {
                 }
             }
         });
-        shell.add_listener(task);
+        shell.add_listener(task, listener);
     }
 }
 

@@ -7,6 +7,7 @@
 //! - `ReplicaClient`: the slave's end: connects, syncs, follows, reconnects.
 //! - `SnapshotWorker`: encodes captured chunks to RDB on a thread of its own.
 
+mod bystanders;
 mod connection;
 mod cron;
 mod keyspace;
@@ -19,6 +20,7 @@ mod snapshot_worker;
 mod timer;
 mod turn;
 
+pub(crate) use bystanders::ServeBystanders;
 pub use connection::Connection;
 pub use keyspace::{Drain, Keyspace};
 pub use listeners::StartError;

@@ -11,7 +11,7 @@ use actix::Addr;
 
 use super::{Drain, Keyspace, ReplicaClient, ReplicationMaster};
 use crate::command::{ClientFlags, NodeState, Slot};
-use crate::env::Socket;
+use crate::env::{Listener, Socket};
 use crate::keyspace::DbIndex;
 use crate::replication::Role;
 use crate::resp::Decoder;
@@ -43,7 +43,7 @@ pub struct Shell {
     loaded: tokio::sync::Notify,
     /// Why the node has stopped, if not by request.
     failure: RefCell<Option<String>>,
-    listeners: RefCell<Vec<actix_rt::task::JoinHandle<()>>>,
+    listeners: RefCell<Vec<(actix_rt::task::JoinHandle<()>, Rc<RefCell<Box<dyn Listener>>>)>>,
 }
 
 /// One socket with its buffers, whoever reads or writes it.
@@ -52,6 +52,8 @@ pub struct Conn {
     pub(super) io: RefCell<ConnIo>,
     /// Stands in the inbox.
     pub(super) queued: Cell<bool>,
+    /// The running turn has its input.
+    pub(super) in_turn: Cell<bool>,
     pub(super) closed: Cell<bool>,
     /// The peer has ended its side, or the socket has failed: close when what it sent is done.
     pub(super) ended: Cell<bool>,
@@ -80,6 +82,7 @@ impl Conn {
             slot,
             io: RefCell::new(ConnIo { socket: Some(socket), input, decoder: Decoder::default(), out_sent: 0 }),
             queued: Cell::new(false),
+            in_turn: Cell::new(false),
             closed: Cell::new(false),
             ended: Cell::new(false),
             paused: Cell::new(false),
@@ -262,8 +265,8 @@ impl Shell {
         self.request_turn();
     }
 
-    pub(crate) fn add_listener(&self, task: actix_rt::task::JoinHandle<()>) {
-        self.listeners.borrow_mut().push(task);
+    pub(crate) fn add_listener(&self, task: actix_rt::task::JoinHandle<()>, listener: Rc<RefCell<Box<dyn Listener>>>) {
+        self.listeners.borrow_mut().push((task, listener));
     }
 
     pub(crate) fn drop_listeners(&self) {
@@ -271,7 +274,17 @@ impl Shell {
     }
 
     pub(crate) fn take_listeners(&self) -> Vec<actix_rt::task::JoinHandle<()>> {
-        self.listeners.take()
+        self.listeners.take().into_iter().map(|(task, _)| task).collect()
+    }
+
+    /// A connection that waits, if there is one, without the runtime.
+    pub(super) fn accept_now(&self) -> Option<Box<dyn Socket>> {
+        self.listeners.borrow().iter().find_map(|(_, listener)| listener.borrow_mut().accept_now().ok())
+    }
+
+    /// Every connection that is open.
+    pub(super) fn open_conns(&self) -> Vec<Rc<Conn>> {
+        self.conns.borrow().iter().flatten().cloned().collect()
     }
 
     pub(crate) fn is_listening(&self) -> bool {

@@ -48,6 +48,8 @@ struct GroupConn {
     /// Set when the bytes behind the parsed requests break the protocol: replied after them, then closed.
     violation: Option<ProtocolError>,
     is_master: bool,
+    /// Parsing stopped before a script, which comes first in the next group.
+    script_next: bool,
 }
 
 /// The scratch memory of turns, kept from one to the next.
@@ -63,6 +65,9 @@ pub(super) struct Turn {
     /// The last command name that was looked up, and its row: pipelines repeat themselves.
     last_name: (Vec<u8>, Option<usize>),
     reply: Reply,
+    /// The group takes no more connections: it has a script, or the next one begins with one. While a script runs for too long others are served, but
+    /// for those whose input the group has.
+    full: bool,
 }
 
 impl Turn {
@@ -94,7 +99,8 @@ impl Turn {
         self.items.clear();
         self.ranges.clear();
         self.inline.clear();
-        while self.items.len() < GROUP_LEN {
+        self.full = false;
+        while self.items.len() < GROUP_LEN && !self.full {
             let Some(conn) = shell.inbox.borrow_mut().pop_front() else { return };
             conn.queued.set(false);
             if conn.closed.get() {
@@ -114,9 +120,20 @@ impl Turn {
         let db = client.db;
         let waits = congested || client.flags.intersects(ClientFlags::BLOCKED | ClientFlags::CLOSE_AFTER_REPLY);
         let is_master = client.is(ClientFlags::MASTER);
+        conn.in_turn.set(true);
         let mut io = conn.io.borrow_mut();
         let input = std::mem::take(&mut io.input);
-        let mut group = GroupConn { conn: conn.clone(), input, parsed: 0, consumed: 0, more: false, stopped: waits, violation: None, is_master };
+        let mut group = GroupConn {
+            conn: conn.clone(),
+            input,
+            parsed: 0,
+            consumed: 0,
+            more: false,
+            stopped: waits,
+            violation: None,
+            is_master,
+            script_next: false,
+        };
         let mut commands = 0;
         while !waits && group.parsed < group.input.len() {
             if self.items.len() >= GROUP_LEN || commands >= CONN_COMMANDS_MAX || group.parsed >= CONN_BYTES_MAX {
@@ -142,6 +159,7 @@ impl Turn {
                 continue;
             }
             commands += 1;
+            let request_start = start;
             let (start, inline) = match io.decoder.inline_bytes() {
                 Some(bytes) => {
                     self.inline.extend_from_slice(bytes);
@@ -154,6 +172,14 @@ impl Turn {
             let mut item = Item { conn: index, start, end: group.parsed, inline, ranges: from..self.ranges.len(), row: None, first_key_hash: None };
             let source = if inline { &self.inline } else { &group.input };
             look_up(&mut self.last_name, state, Args::new(&source[start..], &self.request), &mut item);
+            if item.row.is_some_and(|row| may_run_script(state, conn.slot, row)) {
+                self.full = true;
+                if index > 0 {
+                    self.ranges.truncate(item.ranges.start);
+                    (group.parsed, group.more, group.script_next) = (request_start, true, true);
+                    break;
+                }
+            }
             if let Some(hash) = item.first_key_hash {
                 state.keyspace.db(db).prefetch_bucket(hash);
             }
@@ -299,6 +325,7 @@ impl Turn {
     fn release(&mut self, shell: &Shell, state: &mut NodeState) {
         for mut group in self.conns.drain(..) {
             let conn = &group.conn;
+            conn.in_turn.set(false);
             if conn.closed.get() {
                 shell.give_buffer(group.input);
                 continue;
@@ -318,7 +345,8 @@ impl Turn {
             drop(io);
             if group.more && !group.stopped {
                 if !conn.queued.replace(true) {
-                    shell.inbox.borrow_mut().push_back(conn.clone());
+                    let mut inbox = shell.inbox.borrow_mut();
+                    if group.script_next { inbox.push_front(conn.clone()) } else { inbox.push_back(conn.clone()) }
                 }
             } else if conn.ended.get() {
                 state.requests.push(Request::Close(conn.slot));
@@ -385,12 +413,20 @@ fn over_hard_limit(state: &NodeState, slot: Slot) -> bool {
     over
 }
 
-fn limits(authenticated: bool, config: &crate::config::Config) -> Limits {
+pub(super) fn limits(authenticated: bool, config: &crate::config::Config) -> Limits {
     let line_bytes_max = 64 << 10;
     match authenticated {
         true => Limits { bulk_bytes_max: config.proto_max_bulk_len as usize, args_max: 1 << 20, line_bytes_max, unauthenticated: false },
         false => Limits { bulk_bytes_max: 16 << 10, args_max: 10, line_bytes_max, unauthenticated: true },
     }
+}
+
+/// Whether the request may run a script: one of its own, or one that MULTI has queued.
+#[inline]
+fn may_run_script(state: &NodeState, slot: Slot, row: usize) -> bool {
+    let spec = state.commands.rows[row];
+    let has_queued = || state.clients.get(slot).is_some_and(|client| client.queued.commands.iter().any(|(queued, ..)| queued.runs_scripts()));
+    spec.runs_scripts() || (spec.name == "exec" && has_queued())
 }
 
 /// Finds a request's row and the hash of its first key.

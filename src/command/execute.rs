@@ -168,6 +168,9 @@ pub(super) fn admit(node: &NodeState, slot: Slot, parent: &'static Spec, spec: &
     if client.is(ClientFlags::MONITOR) {
         super::monitor::refuse_data_commands(spec)?;
     }
+    if !flags.contains(Flags::ALLOW_BUSY) {
+        node.scripts.refuse_if_busy()?;
+    }
     let is_write = flags.contains(Flags::WRITE);
     if out_of_memory && needs_memory(client, spec) {
         return Err("OOM command not allowed when used memory > 'maxmemory'.".into());

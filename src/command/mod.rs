@@ -82,7 +82,7 @@ pub use execute::{Executed, execute, full_name};
 pub use expire_cycle::{CycleKind, ExpireCycle, active_expire_cycle, slow_budget_ns_per_second};
 pub use latency::Latency;
 pub use pubsub::{PubSub, Space};
-pub use scripting::{Functions, Scripts};
+pub use scripting::{Bystanders, Functions, Scripts};
 pub use slowlog::Slowlog;
 pub use spec::{Acl, Begin, Find, Flags, Handler, KeySpec, Propagate, Spec};
 pub use state::{Effects, Loading, NodeState, Request, SaveState};

@@ -174,6 +174,10 @@ impl Spec {
         self.tips = tips;
         self
     }
+    /// Whether it runs a script or a function, which may take its time.
+    pub fn runs_scripts(&self) -> bool {
+        self.acl.contains(Acl::SCRIPTING) && self.flags.contains(Flags::SKIP_MONITOR)
+    }
     /// Whether `argc` arguments, the name included, are a right number.
     pub fn arity_fits(&self, argc: usize) -> bool {
         if self.arity >= 0 { argc == self.arity as usize } else { argc >= (-self.arity) as usize }

@@ -1,11 +1,12 @@
 //! Everything on the node's thread that commands read and change. Actors share it and act on `requests`.
 
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use slog::Logger;
 
 use super::slowlog::Slowlog;
-use super::{Blocked, Clients, CommandTable, Eviction, ExpireCycle, Functions, Latency, PubSub, Scripts, Slot, Stats};
+use super::{Blocked, Bystanders, Clients, CommandTable, Eviction, ExpireCycle, Functions, Latency, PubSub, Scripts, Slot, Stats};
 use crate::config::Config;
 use crate::env::Env;
 use crate::keyspace::{DbIndex, Keyspace, UnixMs, Watches};
@@ -100,6 +101,8 @@ pub struct NodeState {
     pub pubsub: PubSub,
     pub scripts: Scripts,
     pub functions: Functions,
+    /// Who serves others while a script runs for too long.
+    pub bystanders: Option<Rc<dyn Bystanders>>,
     pub role: Role,
     pub stream: Stream,
     pub stats: Stats,
@@ -159,6 +162,7 @@ impl NodeState {
             pubsub: PubSub::default(),
             scripts: Scripts::default(),
             functions: Functions::default(),
+            bystanders: None,
             role: Role::Master,
             stream: Stream::new(ReplId::random(&*env.random), config.repl_backlog_size),
             stats: Stats::default(),

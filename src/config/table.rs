@@ -167,6 +167,7 @@ pub static TABLE: &[Directive] = &[
     number("maxmemory-eviction-tenacity", 0, 100, |c| c.maxmemory_eviction_tenacity.into(), |c, v| c.maxmemory_eviction_tenacity = v as u32),
     yes_no("replica-ignore-maxmemory", |c| c.replica_ignore_maxmemory, |c, v| c.replica_ignore_maxmemory = v).alias("slave-ignore-maxmemory"),
     in_unit("maxmemory-clients", Unit::MemoryOrPercent, -100, i64::MAX, |c| c.maxmemory_clients, |c, v| c.maxmemory_clients = v),
+    number("busy-reply-threshold", 0, i64::MAX, |c| c.busy_reply_threshold as i64, |c, v| c.busy_reply_threshold = v as u64).alias("lua-time-limit"),
     number("lfu-log-factor", 0, INT_MAX, |c| c.lfu_log_factor.into(), |c, v| c.lfu_log_factor = v as u32),
     number("lfu-decay-time", 0, INT_MAX, |c| c.lfu_decay_time.into(), |c, v| c.lfu_decay_time = v as u32),
     in_unit("hll-sparse-max-bytes", Unit::Memory, 0, i64::MAX, |c| c.hll_sparse_max_bytes as i64, |c, v| c.hll_sparse_max_bytes = v as u64),

@@ -84,6 +84,8 @@ pub struct Config {
     pub maxmemory_clients: i64,
     /// Of compact forms.
     pub limits: Limits,
+    /// Milliseconds after which a script lets others be served; 0: never.
+    pub busy_reply_threshold: u64,
     pub lfu_log_factor: u32,
     pub lfu_decay_time: u32,
     /// Microseconds; negative: off.
@@ -216,6 +218,7 @@ impl Default for Config {
             maxmemory_eviction_tenacity: 10,
             replica_ignore_maxmemory: true,
             maxmemory_clients: 0,
+            busy_reply_threshold: 5000,
             lfu_log_factor: 10,
             limits: Limits::default(),
             lfu_decay_time: 1,

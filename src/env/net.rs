@@ -70,6 +70,10 @@ pub trait Net: Send + Sync {
 pub trait Listener {
     fn local_addr(&self) -> Addr;
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Box<dyn Socket>>>;
+    /// Accepts without the runtime, which does not run while a script does, or `WouldBlock`.
+    fn accept_now(&mut self) -> io::Result<Box<dyn Socket>> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
 }
 
 /// A connected stream of bytes.
@@ -77,6 +81,10 @@ pub trait Socket {
     /// Appends at most `max` bytes to `buf`. `Ok(0)` is the peer's end. After a read of less than `max` the
     /// next poll waits for news without asking the system.
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut Vec<u8>, max: usize) -> Poll<io::Result<usize>>;
+    /// Appends what is there without the runtime, or `WouldBlock`. `Ok(0)` is the peer's end.
+    fn read_now(&mut self, _buf: &mut Vec<u8>) -> io::Result<usize> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
     /// Writes what the peer takes now, or `WouldBlock`.
     fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize>;
     /// Ready when a write may succeed (it may still say `WouldBlock`).
@@ -114,6 +122,11 @@ fn tcp_socket(stream: TcpStream) -> io::Result<Box<dyn Socket>> {
     let peer = Addr::Ip(stream.peer_addr()?);
     let local = Addr::Ip(stream.local_addr()?);
     Ok(Box::new(RealSocket { stream: Stream::Tcp(stream), peer, local }))
+}
+
+fn unix_socket(stream: UnixStream, path: &std::path::Path) -> Box<dyn Socket> {
+    let addr = Addr::Unix(path.to_owned());
+    Box::new(RealSocket { stream: Stream::Unix(stream), peer: addr.clone(), local: addr })
 }
 
 impl Net for RealNet {
@@ -183,13 +196,31 @@ impl Listener for RealListener {
                 Poll::Pending => Poll::Pending,
             },
             RealListener::Unix(listener, path) => match listener.poll_accept(cx) {
-                Poll::Ready(Ok((stream, _))) => {
-                    let addr = Addr::Unix(path.clone());
-                    Poll::Ready(Ok(Box::new(RealSocket { stream: Stream::Unix(stream), peer: addr.clone(), local: addr })))
-                }
-                Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
+                Poll::Ready(accepted) => Poll::Ready(accepted.map(|(stream, _)| unix_socket(stream, path))),
                 Poll::Pending => Poll::Pending,
             },
+        }
+    }
+
+    fn accept_now(&mut self) -> io::Result<Box<dyn Socket>> {
+        let socket = match self {
+            RealListener::Tcp(listener, _) => socket2::SockRef::from(&*listener).accept()?.0,
+            RealListener::Unix(listener, _) => socket2::SockRef::from(&*listener).accept()?.0,
+        };
+        socket.set_nonblocking(true)?;
+        match self {
+            RealListener::Tcp(..) => tcp_socket(TcpStream::from_std(socket.into())?),
+            RealListener::Unix(_, path) => Ok(unix_socket(UnixStream::from_std(socket.into())?, path)),
+        }
+    }
+}
+
+impl RealSocket {
+    /// The socket as the system has it.
+    fn raw(&self) -> socket2::SockRef<'_> {
+        match &self.stream {
+            Stream::Tcp(stream) => socket2::SockRef::from(stream),
+            Stream::Unix(stream) => socket2::SockRef::from(stream),
         }
     }
 }
@@ -215,10 +246,22 @@ impl Socket for RealSocket {
         }
     }
 
+    fn read_now(&mut self, buf: &mut Vec<u8>) -> io::Result<usize> {
+        let mut bytes = [0; 4096];
+        let n = io::Read::read(&mut &*self.raw(), &mut bytes)?;
+        buf.extend_from_slice(&bytes[..n]);
+        Ok(n)
+    }
+
     fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &self.stream {
+        let tried = match &self.stream {
             Stream::Tcp(stream) => stream.try_write(bytes),
             Stream::Unix(stream) => stream.try_write(bytes),
+        };
+        match tried {
+            // Of a socket that is new, or has become writable while the runtime did not run, only the system knows.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => io::Write::write(&mut &*self.raw(), bytes),
+            other => other,
         }
     }
 

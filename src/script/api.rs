@@ -27,6 +27,8 @@ fn put_args(bridge: &Bridge, given: &Given<'_>) -> bool {
         match value {
             Value::String(text) => exchange.bytes.extend_from_slice(&text.as_bytes()),
             Value::Integer(n) => exchange.bytes.extend_from_slice(itoa::Buffer::new().format(*n).as_bytes()),
+            // The sign of -0 is lost in Redis.
+            Value::Number(n) if *n == 0.0 => exchange.bytes.push(b'0'),
             Value::Number(n) => exchange.bytes.extend_from_slice(DoubleBuf::default().reply(*n).as_bytes()),
             _ => return false,
         }

@@ -26,7 +26,8 @@ use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use mlua::{Function, Lua, LuaOptions, MultiValue, StdLib, Table, Value};
+use mlua::debug::HookTriggers;
+use mlua::{Function, Lua, LuaOptions, MultiValue, StdLib, Table, Value, VmState};
 
 use crate::resp::{ArgRange, Args, Proto, Reply};
 
@@ -42,6 +43,8 @@ pub trait Host {
     fn log(&mut self, level: LogLevel, text: &[u8]);
     /// `redis.set_repl`: whether effects go to slaves from now on.
     fn set_replicate(&mut self, on: bool);
+    /// Comes again and again while a script runs. An error ends the script, whatever it catches.
+    fn poll(&mut self) -> Result<(), &'static str>;
 }
 
 /// How a call of a command went.
@@ -70,6 +73,7 @@ enum Ask {
     AclCheck,
     Log(LogLevel),
     Replicate(bool),
+    Poll,
 }
 
 /// Between the functions that scripts call and the host. The buffers are kept from one call to the next.
@@ -85,6 +89,8 @@ struct Bridge {
     registered: RefCell<Option<Vec<Registered>>>,
     /// The names of the flags that a function may have.
     flags: &'static [&'static str],
+    /// Why the running script must end.
+    ended: Cell<Option<&'static str>>,
 }
 
 #[derive(Default)]
@@ -119,6 +125,7 @@ impl Bridge {
             Ask::AclCheck => *allowed = host.acl_check(args),
             Ask::Log(level) => host.log(level, bytes),
             Ask::Replicate(on) => host.set_replicate(on),
+            Ask::Poll => self.ended.set(host.poll().err()),
         }
     }
 }
@@ -224,6 +231,7 @@ impl Interpreter {
         let redis = api::library(&lua, &bridge, version, purpose)?;
         let (globals, seen, switch): (Table, Table, Function) = make_globals.call((redis, loading))?;
         lua.set_globals(seen)?;
+        watch(&lua, &bridge, false)?;
         Ok(Interpreter { lua, bridge, run, next, globals, switch, purpose })
     }
 
@@ -290,6 +298,9 @@ impl Interpreter {
                 None => self.run.call::<MultiValue>(&script.0),
             };
             bridge.entry.replace(None);
+            if bridge.ended.take().is_some() {
+                watch(&self.lua, bridge, false)?;
+            }
             let mut results = ended?;
             match results.pop_front() {
                 Some(Value::Boolean(true)) => Ok(results),
@@ -319,6 +330,28 @@ impl Interpreter {
             counted: table.raw_get::<bool>("ignore_error_stats_update").unwrap_or(false),
         }
     }
+}
+
+/// Instructions between two polls of the host, as in Redis.
+const POLL_EVERY: u32 = 100_000;
+
+/// Has Lua ask now and then whether the script may go on. One that must end fails `at_once`, at every instruction: it can't catch that for long.
+fn watch(lua: &Lua, bridge: &Rc<Bridge>, at_once: bool) -> mlua::Result<()> {
+    let bridge = bridge.clone();
+    let every = HookTriggers::new().every_nth_instruction(if at_once { 1 } else { POLL_EVERY });
+    lua.set_global_hook(every, move |lua, frame| {
+        if bridge.ended.get().is_none() {
+            bridge.ask(Ask::Poll)?;
+            if bridge.ended.get().is_some() {
+                watch(lua, &bridge, true)?;
+            }
+        }
+        match bridge.ended.get() {
+            // The handler of the error has to run to its end.
+            Some(reason) if frame.source().source.as_deref() != Some(PRELUDE) => Err(raise::Raised::reply(reason)),
+            _ => Ok(VmState::Continue),
+        }
+    })
 }
 
 /// What the handler has made of a script's error.

@@ -98,8 +98,10 @@ fn script_flush(ctx: &mut Ctx<'_>) -> CmdResult {
     Ok(())
 }
 
-fn script_kill(_: &mut Ctx<'_>) -> CmdResult {
-    Err("NOTBUSY No scripts in execution right now.".into())
+fn script_kill(ctx: &mut Ctx<'_>) -> CmdResult {
+    ctx.node.scripts.kill(false)?;
+    ctx.out.ok();
+    Ok(())
 }
 
 fn script_debug(ctx: &mut Ctx<'_>) -> CmdResult {

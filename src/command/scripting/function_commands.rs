@@ -124,10 +124,24 @@ fn function_list(ctx: &mut Ctx<'_>) -> CmdResult {
 }
 
 fn function_stats(ctx: &mut Ctx<'_>) -> CmdResult {
-    let functions = &ctx.node.functions;
+    ctx.node.scripts.refuse_if_busy_with_scripts()?;
+    let (functions, now_ns) = (&ctx.node.functions, ctx.node.env.clock.monotonic_ns());
     ctx.out.map(2);
     ctx.out.bulk(b"running_script");
-    ctx.out.null();
+    let running = ctx.node.scripts.running.as_ref().filter(|running| running.is_function);
+    match running.and_then(|running| Some((running, running.slow.as_ref()?))) {
+        None => ctx.out.null(),
+        Some((running, slow)) => {
+            ctx.out.map(3);
+            ctx.out.bulk(b"name");
+            ctx.out.bulk(slow.name.as_bytes());
+            ctx.out.bulk(b"command");
+            ctx.out.array(slow.command.len());
+            slow.command.iter().for_each(|word| ctx.out.bulk(word));
+            ctx.out.bulk(b"duration_ms");
+            ctx.out.int((now_ns.saturating_sub(running.started_ns) / 1_000_000) as i64);
+        }
+    }
     ctx.out.bulk(b"engines");
     ctx.out.map(1);
     ctx.out.bulk(b"LUA");
@@ -190,8 +204,10 @@ fn function_restore(ctx: &mut Ctx<'_>) -> CmdResult {
     Ok(())
 }
 
-fn function_kill(_: &mut Ctx<'_>) -> CmdResult {
-    Err("NOTBUSY No scripts in execution right now.".into())
+fn function_kill(ctx: &mut Ctx<'_>) -> CmdResult {
+    ctx.node.scripts.kill(true)?;
+    ctx.out.ok();
+    Ok(())
 }
 
 fn function_help(ctx: &mut Ctx<'_>) -> CmdResult {

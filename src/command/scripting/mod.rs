@@ -14,6 +14,7 @@ pub use cache::Scripts;
 pub(super) use commands::ROWS;
 pub(super) use function_commands::ROWS as FUNCTION_ROWS;
 pub use functions::Functions;
+pub use run::Bystanders;
 pub(super) use shebang::ScriptFlags;
 
 use super::{CommandError, NodeState};

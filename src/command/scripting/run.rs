@@ -3,15 +3,44 @@
 use slog::{debug, info, warn};
 
 use super::super::execute::{admit_write, call};
-use super::super::{ClientFlags, CmdResult, CommandError, Ctx, Flags, NodeState, Room, Slot, Spec};
+use super::super::{ClientFlags, CmdResult, CommandError, Ctx, Flags, NodeState, Request, Room, Slot, Spec};
 use super::ScriptFlags;
+use super::Scripts;
 use crate::replication::Role;
 use crate::resp::{Args, Reply};
 use crate::script::{Answer, Host, Interpreter, LogLevel, Script, error_reply};
 
+/// Others than the script's client, whom nobody serves while the script has the thread.
+pub trait Bystanders {
+    /// Reads what they have sent, executes what is allowed, replies.
+    fn serve(&self, node: &mut NodeState);
+}
+
 /// The script that runs now.
 #[derive(Debug)]
-pub struct Running;
+pub struct Running {
+    pub is_function: bool,
+    pub started_ns: u64,
+    /// Set when it runs for so long that others are served.
+    pub slow: Option<Slow>,
+    pub killed: bool,
+    /// A script that has written goes on, whatever memory it takes: half of its effects would be worse.
+    pub has_written: bool,
+    pub from_master: bool,
+}
+
+/// What others may ask of a script that runs for too long.
+#[derive(Debug)]
+pub struct Slow {
+    pub name: String,
+    /// The request that runs it.
+    pub command: Vec<Vec<u8>>,
+}
+
+/// What a killed script's client reads.
+const KILLED: &str = "ERR Script killed by user with SCRIPT KILL...";
+/// How long the code of a library may take to register its functions.
+const LOAD_NS_MAX: u64 = 500_000_000;
 
 /// One run of one script.
 pub(super) struct Run<'a> {
@@ -71,13 +100,21 @@ impl Run<'_> {
         let argv = ctx.args.iter().skip(first + numkeys);
         let client = ctx.node.clients.at(ctx.slot);
         let (proto, last_command, last_subcommand) = (client.proto, client.last_command, client.last_subcommand);
-        ctx.node.scripts.running = Some(Running);
+        ctx.node.scripts.running = Some(Running {
+            is_function: ctx.spec.name.starts_with("fcall"),
+            started_ns: ctx.node.env.clock.monotonic_ns(),
+            slow: None,
+            killed: false,
+            has_written: false,
+            from_master: ctx.client().is(ClientFlags::MASTER),
+        });
         let mut host = ScriptHost {
             slot: ctx.slot,
+            name: self.name,
+            args: ctx.args,
             read_only: self.read_only || self.flags.is_some_and(|flags| flags.contains(ScriptFlags::NO_WRITES)),
             flags: self.flags.unwrap_or_default(),
             out_of_memory,
-            has_written: false,
             replicates: true,
             node: ctx.node,
         };
@@ -108,22 +145,23 @@ impl Run<'_> {
 struct ScriptHost<'a> {
     node: &'a mut NodeState,
     slot: Slot,
+    name: &'a str,
+    args: Args<'a>,
     read_only: bool,
     flags: ScriptFlags,
     out_of_memory: bool,
-    /// A script that has written goes on, whatever memory it takes: half of its effects would be worse.
-    has_written: bool,
     replicates: bool,
 }
 
 /// What the code of a library reaches while it is loaded: the log.
 pub(super) struct LibraryHost<'a> {
     node: &'a mut NodeState,
+    deadline_ns: u64,
 }
 
 impl<'a> LibraryHost<'a> {
     pub fn new(node: &'a mut NodeState) -> Self {
-        LibraryHost { node }
+        LibraryHost { deadline_ns: node.env.clock.monotonic_ns() + LOAD_NS_MAX, node }
     }
 }
 
@@ -139,6 +177,12 @@ impl Host for LibraryHost<'_> {
         log(self.node, level, text);
     }
     fn set_replicate(&mut self, _: bool) {}
+    fn poll(&mut self) -> Result<(), &'static str> {
+        match self.node.env.clock.monotonic_ns() > self.deadline_ns {
+            true => Err("ERR FUNCTION LOAD timeout"),
+            false => Ok(()),
+        }
+    }
 }
 
 fn log(node: &NodeState, level: LogLevel, text: &[u8]) {
@@ -184,11 +228,15 @@ impl ScriptHost<'_> {
                 admit_write(node)?;
             }
         }
-        let is_bound = self.out_of_memory && !from_master && !self.has_written && !self.flags.contains(ScriptFlags::ALLOW_OOM);
+        let is_bound = self.out_of_memory && !from_master && !self.has_written() && !self.flags.contains(ScriptFlags::ALLOW_OOM);
         if is_bound && spec.flags.contains(Flags::DENYOOM) {
             return Err("OOM command not allowed when used memory > 'maxmemory'.".into());
         }
         Ok(())
+    }
+
+    fn has_written(&self) -> bool {
+        self.node.scripts.running.as_ref().is_some_and(|running| running.has_written)
     }
 
     fn effects_len(&self) -> (usize, usize) {
@@ -208,7 +256,9 @@ impl Host for ScriptHost<'_> {
             return Answer::Refused;
         }
         self.node.clients.at_mut(self.slot).proto = out.proto;
-        self.has_written |= spec.flags.contains(Flags::WRITE);
+        if let Some(running) = &mut self.node.scripts.running {
+            running.has_written |= spec.flags.contains(Flags::WRITE);
+        }
         let before = self.effects_len();
         let result = call(self.node, self.slot, row, spec, args, None, out);
         if !self.replicates {
@@ -237,4 +287,82 @@ impl Host for ScriptHost<'_> {
     fn set_replicate(&mut self, on: bool) {
         self.replicates = on;
     }
+
+    fn poll(&mut self) -> Result<(), &'static str> {
+        let now_ns = self.node.env.clock.monotonic_ns();
+        let limit_ms = self.node.config.busy_reply_threshold;
+        let Some(running) = &mut self.node.scripts.running else { return Ok(()) };
+        if running.slow.is_none() {
+            let elapsed_ms = now_ns.saturating_sub(running.started_ns) / 1_000_000;
+            if limit_ms == 0 || elapsed_ms < limit_ms {
+                return Ok(());
+            }
+            running.slow = Some(Slow { name: self.name.to_owned(), command: self.args.iter().map(<[u8]>::to_vec).collect() });
+            warn!(
+                self.node.log,
+                "Slow script detected: still in execution after {elapsed_ms} milliseconds. You can try killing the script using the {} command. Script name is: {}.",
+                running.kill_command(),
+                self.name
+            );
+        }
+        if let Some(bystanders) = self.node.bystanders.clone() {
+            bystanders.serve(self.node);
+        }
+        let killed = self.node.scripts.running.as_ref().is_some_and(|running| running.killed);
+        // Who shuts the node down does not wait for a script, and has said that nothing is to be saved.
+        let ends = self.node.requests.iter().any(|request| matches!(request, Request::Shutdown { .. }));
+        if ends {
+            // As if the process had ended under it.
+            self.node.clients.at_mut(self.slot).flags |= ClientFlags::CLOSE_ASAP;
+        }
+        if killed || ends { Err(KILLED) } else { Ok(()) }
+    }
+}
+
+impl Running {
+    fn kill_command(&self) -> &'static str {
+        if self.is_function { "FUNCTION KILL" } else { "SCRIPT KILL" }
+    }
+}
+
+impl Scripts {
+    /// The error for what is not allowed while a script runs for too long.
+    #[inline]
+    pub(in super::super) fn refuse_if_busy(&self) -> CmdResult {
+        match &self.running {
+            Some(running) if running.slow.is_some() => Err(busy(running)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Nothing can be said of functions while a script of EVAL runs.
+    pub(super) fn refuse_if_busy_with_scripts(&self) -> CmdResult {
+        match &self.running {
+            Some(running) if !running.is_function => Err(busy(running)),
+            _ => Ok(()),
+        }
+    }
+
+    /// SCRIPT KILL and FUNCTION KILL.
+    pub(super) fn kill(&mut self, functions: bool) -> CmdResult {
+        let Some(running) = &mut self.running else { return Err("NOTBUSY No scripts in execution right now.".into()) };
+        if running.from_master {
+            let text = "UNKILLABLE The busy script was sent by a master instance in the context of replication and cannot be killed.";
+            return Err(text.into());
+        }
+        if running.has_written {
+            return Err("UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait the script termination or kill \
+                        the server in a hard way using the SHUTDOWN NOSAVE command."
+                .into());
+        }
+        if running.is_function != functions {
+            return Err(busy(running));
+        }
+        running.killed = true;
+        Ok(())
+    }
+}
+
+fn busy(running: &Running) -> CommandError {
+    format!("BUSY Redis is busy running a script. You can only call {} or SHUTDOWN NOSAVE.", running.kill_command()).into()
 }
