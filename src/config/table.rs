@@ -289,6 +289,7 @@ mod tests {
         ("slave-serve-stale-data", "yes"),
         ("slaveof", ""),
         ("slowlog-log-slower-than", "10000"),
+        ("busy-reply-threshold", "5000"),
         ("slowlog-max-len", "128"),
         ("stop-writes-on-bgsave-error", "yes"),
         ("syslog-enabled", "no"),

@@ -69,7 +69,7 @@ fn load(lua: &Lua, values: MultiValue) -> mlua::Result<MultiValue> {
 }
 
 /// So many values fit on the stack in Redis. mlua has a bound as well, and panics there.
-const RESULTS_MAX: i64 = 7995;
+const RESULTS_MAX: i64 = 7900;
 
 fn unpack(lua: &Lua, values: MultiValue) -> mlua::Result<MultiValue> {
     let given = Given::new(lua, values);

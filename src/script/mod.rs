@@ -16,6 +16,8 @@ mod raise;
 mod random;
 mod reply;
 mod structs;
+#[cfg(test)]
+mod tests;
 
 pub use api::hex;
 pub use library::{BAD_NAME, Registered, is_good_name};

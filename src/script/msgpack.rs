@@ -7,7 +7,7 @@ use super::raise::{Given, Raised, argument_error, error};
 /// Deeper tables are packed as nil.
 const NESTING_MAX: usize = 16;
 /// What Lua's stack has room for in a C function.
-const STACK_SLOTS: usize = 8000;
+const STACK_SLOTS: usize = 7900;
 
 fn pack(lua: &Lua, values: MultiValue) -> mlua::Result<Value> {
     if values.is_empty() {

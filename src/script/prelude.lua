@@ -159,7 +159,7 @@ function shown.xpcall(...)
 end
 
 -- So many values fit on the stack in Redis. mlua has a bound as well, and panics there.
-local RESULTS_MAX = 7995
+local RESULTS_MAX = 7900
 
 local function string_byte(...)
     local text, first, last = ...

@@ -7,8 +7,9 @@ use super::raise::error_table;
 use crate::resp::{Proto, Reply};
 use crate::types::number::parse_i64;
 
-/// What Lua's stack has room for while Redis converts, and what each kind of table takes of it. Deeper ones end in an error where they stand.
-const STACK_SLOTS: usize = 7995;
+/// What Lua's stack has room for while Redis converts (a little less: mlua takes its own part), and what each kind of table takes of it. Deeper ones end
+/// in an error where they stand.
+const STACK_SLOTS: usize = 7900;
 const ARRAY_SLOTS: usize = 1;
 const MAP_SLOTS: usize = 3;
 const TOO_DEEP: &str = "ERR reached lua stack limit";

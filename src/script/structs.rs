@@ -9,7 +9,7 @@ const INT_BYTES_MAX: usize = 32;
 /// What `!` alone aligns to.
 const ALIGN_DEFAULT: usize = 8;
 /// What Lua's stack has room for in a C function.
-const RESULTS_MAX: usize = 7990;
+const RESULTS_MAX: usize = 7900;
 
 /// A format as it is read, with what it has said so far about order and alignment.
 struct Format<'a> {

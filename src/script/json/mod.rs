@@ -12,7 +12,7 @@ use mlua::{Function, Lua, MultiValue, Table, Value};
 use super::raise::{Given, argument_error};
 
 /// What Lua's stack has room for in a C function, which bounds nesting whatever the settings say.
-const STACK_SLOTS: usize = 8000;
+const STACK_SLOTS: usize = 7900;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum InvalidNumbers {
