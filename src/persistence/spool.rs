@@ -17,7 +17,7 @@ pub struct Spool {
 }
 
 enum State {
-    Writing(Assembly<Temporary>),
+    Writing(Box<Assembly<Temporary>>),
     Written(Temporary),
     /// A write has failed and the file is gone: what was in it is no snapshot.
     Failed,
@@ -29,7 +29,7 @@ impl Spool {
         let mut writer = Writer::new(Temporary::create(env, dir, false)?, options);
         writer.header(aux)?;
         writer.flush()?;
-        Ok(Spool { len: writer.bytes_out(), keys: 0, state: State::Writing(Assembly::new(writer, Temporary::overflows(env, dir))) })
+        Ok(Spool { len: writer.bytes_out(), keys: 0, state: State::Writing(Box::new(Assembly::new(writer, Temporary::overflows(env, dir)))) })
     }
 
     /// Encodes a chunk; its last bytes may become readable only with the next one. After an error the spool is of no use.
