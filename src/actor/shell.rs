@@ -29,6 +29,9 @@ pub struct Addresses {
     pub replica: Addr<ReplicaClient>,
 }
 
+/// A listening socket, of its task and of who accepts without the runtime.
+type SharedListener = Rc<RefCell<Box<dyn Listener>>>;
+
 /// One node's shared state.
 pub struct Shell {
     pub state: RefCell<NodeState>,
@@ -43,7 +46,7 @@ pub struct Shell {
     loaded: tokio::sync::Notify,
     /// Why the node has stopped, if not by request.
     failure: RefCell<Option<String>>,
-    listeners: RefCell<Vec<(actix_rt::task::JoinHandle<()>, Rc<RefCell<Box<dyn Listener>>>)>>,
+    listeners: RefCell<Vec<(actix_rt::task::JoinHandle<()>, SharedListener)>>,
 }
 
 /// One socket with its buffers, whoever reads or writes it.
@@ -265,7 +268,7 @@ impl Shell {
         self.request_turn();
     }
 
-    pub(crate) fn add_listener(&self, task: actix_rt::task::JoinHandle<()>, listener: Rc<RefCell<Box<dyn Listener>>>) {
+    pub(crate) fn add_listener(&self, task: actix_rt::task::JoinHandle<()>, listener: SharedListener) {
         self.listeners.borrow_mut().push((task, listener));
     }
 

@@ -111,7 +111,7 @@ fn status_reply(lua: &Lua, values: MultiValue) -> mlua::Result<Value> {
 
 /// The only argument, if that is what was given, and a string.
 fn single_text(values: &MultiValue) -> Option<Vec<u8>> {
-    match (values.len(), values.get(0)) {
+    match (values.len(), values.front()) {
         (1, Some(Value::String(text))) => Some(text.as_bytes().to_vec()),
         _ => None,
     }

@@ -62,10 +62,10 @@ fn pack_int(n: i64, out: &mut Vec<u8>) {
     };
     match n {
         0..=0x7f => put(n as u8, &[]),
-        0..=0xff => put(0xcc, &[n as u8]),
-        0..=0xffff => put(0xcd, &(n as u16).to_be_bytes()),
-        0..=0xffff_ffff => put(0xce, &(n as u32).to_be_bytes()),
-        0.. => put(0xcf, &n.to_be_bytes()),
+        0x80..=0xff => put(0xcc, &[n as u8]),
+        0x100..=0xffff => put(0xcd, &(n as u16).to_be_bytes()),
+        0x1_0000..=0xffff_ffff => put(0xce, &(n as u32).to_be_bytes()),
+        0x1_0000_0000.. => put(0xcf, &n.to_be_bytes()),
         -32..0 => put(n as u8, &[]),
         -0x80..-32 => put(0xd0, &[n as u8]),
         -0x8000..-0x80 => put(0xd1, &(n as i16).to_be_bytes()),
