@@ -148,31 +148,33 @@ fn hmset(ctx: &mut Ctx<'_>) -> CmdResult {
     Ok(())
 }
 
-/// A field's value before a command changes it, with `read` made of it; one that is past its time is deleted first.
-fn for_writing<T>(ctx: &mut Ctx<'_>, key: Key<'_>, read: impl FnOnce(Option<Elem<'_>>) -> T) -> Result<T, CommandError> {
+/// What `read` makes of a field's value before a command changes it, and whether the hash would be new; a field that is past its time is deleted first.
+fn for_writing<T>(ctx: &mut Ctx<'_>, key: Key<'_>, read: impl FnOnce(Option<Elem<'_>>) -> T) -> Result<(T, bool), CommandError> {
     let (name, now) = (ctx.args.at(2), ctx.field_clock());
     let mut due = false;
-    let value = read(visible(hash_of(ctx.write(key))?, name, now, &mut due));
+    let hash = hash_of(ctx.write(key))?;
+    let mut is_new = hash.is_none();
+    let value = read(visible(hash, name, now, &mut due));
     if due {
         ctx.delete_due_fields(key, std::iter::once(name));
+        is_new = ctx.write(key).is_none();
     }
-    Ok(value)
+    Ok((value, is_new))
 }
 
 /// Sets one field, whose expiry stays.
-fn store(ctx: &mut Ctx<'_>, key: Key<'_>, event: &str, value: Elem<'_>) {
-    let (name, db) = (ctx.args.at(2), ctx.node.keyspace.db_mut(ctx.db));
-    let is_new = db.get(key).is_none();
-    db.edit_hash(key, true, |hash| hash.set(name, value, SetExpire::Keep));
+fn store(ctx: &mut Ctx<'_>, key: Key<'_>, event: &str, is_new: bool, value: Elem<'_>) {
+    let name = ctx.args.at(2);
+    ctx.node.keyspace.db_mut(ctx.db).edit_hash(key, true, |hash| hash.set(name, value, SetExpire::Keep));
     ctx.changed(key.bytes);
     ctx.notify_new(Events::HASH, event, is_new, key.bytes);
 }
 
 fn hsetnx(ctx: &mut Ctx<'_>) -> CmdResult {
     let key = ctx.key(1);
-    let exists = for_writing(ctx, key, |value| value.is_some())?;
+    let (exists, is_new) = for_writing(ctx, key, |value| value.is_some())?;
     if !exists {
-        store(ctx, key, "hset", Elem::of(ctx.args.at(3)));
+        store(ctx, key, "hset", is_new, Elem::of(ctx.args.at(3)));
     }
     ctx.out.int(i64::from(!exists));
     Ok(())
@@ -180,13 +182,13 @@ fn hsetnx(ctx: &mut Ctx<'_>) -> CmdResult {
 
 fn hincrby(ctx: &mut Ctx<'_>) -> CmdResult {
     let (key, by) = (ctx.key(1), ctx.int(3)?);
-    let old = for_writing(ctx, key, |value| match value {
+    let (old, is_new) = for_writing(ctx, key, |value| match value {
         None => Some(0),
         Some(value) => value.as_int(),
     })?;
     let old = old.ok_or(CommandError::text("ERR hash value is not an integer"))?;
     let new = old.checked_add(by).ok_or(CommandError::OVERFLOW)?;
-    store(ctx, key, "hincrby", Elem::Int(new));
+    store(ctx, key, "hincrby", is_new, Elem::Int(new));
     ctx.out.int(new);
     Ok(())
 }
@@ -197,10 +199,10 @@ fn hincrbyfloat(ctx: &mut Ctx<'_>) -> CmdResult {
     if !by.is_finite() {
         return Err("ERR value is NaN or Infinity".into());
     }
-    let old = for_writing(ctx, key, |value| LongDouble::parse(value.unwrap_or(Elem::Int(0)).bytes(&mut ElemBuf::new())))?;
+    let (old, is_new) = for_writing(ctx, key, |value| LongDouble::parse(value.unwrap_or(Elem::Int(0)).bytes(&mut ElemBuf::new())))?;
     let old = old.ok_or(CommandError::text("ERR hash value is not a float"))?;
     let new = old.add(by).ok_or(CommandError::text("ERR increment would produce NaN or Infinity"))?.to_text();
-    store(ctx, key, "hincrbyfloat", Elem::of(&new));
+    store(ctx, key, "hincrbyfloat", is_new, Elem::of(&new));
     ctx.out.bulk(&new);
     ctx.propagate(&[b"HSET", key.bytes, name, &new]);
     ctx.propagate_expiry(key, name);
