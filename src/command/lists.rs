@@ -234,7 +234,8 @@ fn linsert(ctx: &mut Ctx<'_>) -> CmdResult {
 fn lset(ctx: &mut Ctx<'_>) -> CmdResult {
     let (key, args) = (ctx.key(1), ctx.args);
     let len = writable_len(ctx, key)?.ok_or(CommandError::NO_KEY)?;
-    let index = ctx.int(2)?;
+    // Redis keeps the low 32 bits here, and here alone.
+    let index = i64::from(ctx.int(2)? as i32);
     // As in Redis, a list makes room before it looks whether there is such an element.
     let edited = ctx.node.keyspace.db_mut(ctx.db).edit_list(key, false, |edit| {
         edit.expect(1, args.at(3).len());

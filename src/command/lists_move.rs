@@ -155,10 +155,16 @@ fn mpop_arguments(ctx: &Ctx<'_>, numkeys: usize) -> Result<(Range<usize>, Side, 
     let keys = positive(numkeys, "ERR numkeys should be greater than 0")?;
     let end = usize::try_from(keys).ok().and_then(|keys| keys.checked_add(numkeys + 1)).ok_or(CommandError::SYNTAX)?;
     let side = parse_side(ctx.args.get(end).ok_or(CommandError::SYNTAX)?)?;
-    let count = match ctx.args.len() - end {
-        1 => 1,
-        3 if ctx.args.at(end + 1).eq_ignore_ascii_case(b"count") => positive(end + 2, "ERR count should be greater than 0")?,
-        _ => return Err(CommandError::SYNTAX),
+    let count = match ctx.args.get(end + 1) {
+        None => 1,
+        Some(word) if word.eq_ignore_ascii_case(b"count") && ctx.args.len() > end + 2 => {
+            let count = positive(end + 2, "ERR count should be greater than 0")?;
+            if ctx.args.len() > end + 3 {
+                return Err(CommandError::SYNTAX);
+            }
+            count
+        }
+        Some(_) => return Err(CommandError::SYNTAX),
     };
     Ok((numkeys + 1..end, side, count))
 }
@@ -172,8 +178,8 @@ fn lmpop(ctx: &mut Ctx<'_>) -> CmdResult {
 }
 
 fn blmpop(ctx: &mut Ctx<'_>) -> CmdResult {
-    let deadline_ms = timeout_seconds(ctx, 1)?;
     let (keys, side, count) = mpop_arguments(ctx, 2)?;
+    let deadline_ms = timeout_seconds(ctx, 1)?;
     if !pop_first(ctx, keys.clone(), side, Some(count))? && !ctx.wait_for_keys(KeysWanted::new(Kind::List, keys, deadline_ms)) {
         ctx.out.null_array();
     }

@@ -191,6 +191,10 @@ fn sorted(ctx: &mut Ctx<'_>, options: &mut Options<'_>, buffer: &mut Vec<u8>) ->
         // As in Redis: what is stored must not depend on the order of a table.
         (options.keep_order, options.alpha, options.by) = (false, true, None);
     }
+    if kind == Kind::ZSet {
+        // Redis needs the order, and leaves the set in the form that has it.
+        ctx.node.keyspace.db_mut(ctx.db).edit_zset(key, false, |set| set.expect(u64::MAX, 0));
+    }
     let entry = ctx.node.keyspace.db(ctx.db).get(key).expect("it has just been read");
     if options.keep_order {
         return Ok(load(entry, Some(part), options.descending, buffer));
