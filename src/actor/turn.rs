@@ -15,6 +15,8 @@ use crate::resp::{ArgRange, Args, Limits, ProtocolError, Reply};
 
 /// Requests a group: enough to overlap their cache misses, few enough to stay in the first-level cache.
 const GROUP_LEN: usize = 64;
+/// The clock is asked after a group only, so requests with many arguments make a smaller one.
+const GROUP_BYTES: usize = 16 << 10;
 /// What one connection may do in a turn before others get theirs.
 const CONN_COMMANDS_MAX: u32 = 64;
 const CONN_BYTES_MAX: usize = 64 << 10;
@@ -68,6 +70,8 @@ pub(super) struct Turn {
     /// The group takes no more connections: it has a script, or the next one begins with one. While a script runs for too long others are served, but
     /// for those whose input the group has.
     full: bool,
+    /// Bytes of the group's requests.
+    bytes: usize,
 }
 
 impl Turn {
@@ -100,7 +104,8 @@ impl Turn {
         self.ranges.clear();
         self.inline.clear();
         self.full = false;
-        while self.items.len() < GROUP_LEN && !self.full {
+        self.bytes = 0;
+        while !self.has_enough() && !self.full {
             let Some(conn) = shell.inbox.borrow_mut().pop_front() else { return };
             conn.queued.set(false);
             if conn.closed.get() {
@@ -108,6 +113,10 @@ impl Turn {
             }
             self.parse(shell, state, conn);
         }
+    }
+
+    fn has_enough(&self) -> bool {
+        self.items.len() >= GROUP_LEN || self.bytes >= GROUP_BYTES
     }
 
     fn parse(&mut self, shell: &Shell, state: &mut NodeState, conn: Rc<Conn>) {
@@ -136,13 +145,16 @@ impl Turn {
         };
         let mut commands = 0;
         while !waits && group.parsed < group.input.len() {
-            if self.items.len() >= GROUP_LEN || commands >= CONN_COMMANDS_MAX || group.parsed >= CONN_BYTES_MAX {
+            if self.has_enough() || commands >= CONN_COMMANDS_MAX || group.parsed >= CONN_BYTES_MAX {
                 group.more = true;
                 break;
             }
             let start = group.parsed;
             match io.decoder.decode(&group.input[start..], &limits, &mut self.request) {
-                Ok(Some(len)) => group.parsed += len,
+                Ok(Some(len)) => {
+                    group.parsed += len;
+                    self.bytes += len;
+                }
                 Ok(None) => {
                     break;
                 }
