@@ -269,7 +269,11 @@ impl NodeState {
             if holds.is_none() && queue.without_key == 0 {
                 return;
             }
-            let Some((order, slot)) = queue.clients.range(next..=last).next().map(|(order, slot)| (*order, *slot)) else { return };
+            // Those who wait on after their turn stand behind `last`.
+            let Some((order, slot)) = queue.clients.range(next..).next().map(|(order, slot)| (*order, *slot)).filter(|(order, _)| *order <= last)
+            else {
+                return;
+            };
             next = order + 1;
             if self.blocked.keys.wakes(slot, holds) {
                 self.execute_again(slot);

@@ -65,6 +65,7 @@ mod set_operations;
 mod sets;
 mod slowlog;
 mod sort;
+mod streams;
 mod strings;
 #[cfg(test)]
 mod testing;
@@ -129,6 +130,14 @@ pub(crate) fn families() -> Vec<&'static [Spec]> {
         sets::ROWS,
         slowlog::ROWS,
         sort::ROWS,
+        streams::append::ROWS,
+        streams::claim::ROWS,
+        streams::groups::ROWS,
+        streams::info::ROWS,
+        streams::pending::ROWS,
+        streams::range::ROWS,
+        streams::read::ROWS,
+        streams::remove::ROWS,
         strings::ROWS,
         transaction::ROWS,
         wait::ROWS,

@@ -39,7 +39,7 @@ use support::{Kind, Peer};
 const SHORT_SEEDS: u64 = 4;
 const SHORT_UNITS: usize = 1000;
 /// Families without known differences.
-const FINISHED: [&str; 7] = ["keys", "strings", "bitmaps", "hyperloglog", "transactions", "pubsub", "sets"];
+const FINISHED: [&str; 8] = ["keys", "strings", "bitmaps", "hyperloglog", "transactions", "pubsub", "sets", "streams"];
 /// So many kinds of differences are enough for one run.
 const DIFFERENCES_MAX: usize = 20;
 const PROGRESS_EVERY: usize = 50_000;
@@ -223,6 +223,11 @@ fn pubsub() {
 #[test]
 fn sets() {
     run(&Run::short("sets"));
+}
+
+#[test]
+fn streams() {
+    run(&Run::short("streams"));
 }
 
 /// All families among each other, or what the environment asks for.

@@ -24,5 +24,6 @@ mod persistence;
 mod pubsub;
 mod real_peers;
 mod scripts;
+mod streams;
 mod suspension;
 mod walkthrough;

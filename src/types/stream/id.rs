@@ -60,3 +60,30 @@ impl fmt::Display for StreamId {
         write!(f, "{}-{}", self.ms, self.seq)
     }
 }
+
+/// Room for an ID's text.
+pub struct IdBuf([u8; 41]);
+
+impl Default for IdBuf {
+    fn default() -> Self {
+        IdBuf([0; 41])
+    }
+}
+
+impl StreamId {
+    /// The text.
+    pub fn text(self, buffer: &mut IdBuf) -> &[u8] {
+        let mut len = 0;
+        for (number, dash) in [(self.ms, true), (self.seq, false)] {
+            let mut digits = itoa::Buffer::new();
+            let digits = digits.format(number).as_bytes();
+            buffer.0[len..len + digits.len()].copy_from_slice(digits);
+            len += digits.len();
+            if dash {
+                buffer.0[len] = b'-';
+                len += 1;
+            }
+        }
+        &buffer.0[..len]
+    }
+}

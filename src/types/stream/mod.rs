@@ -23,7 +23,7 @@ use super::memory::size_class;
 use super::tree::{Cursor, Tree};
 pub use block::{Block, BlockError, Entry, NodeLimits};
 pub use group::{Consumer, Group, Name, Pending};
-pub use id::StreamId;
+pub use id::{IdBuf, StreamId};
 pub use range::Range;
 pub use trim::{Removal, Removed, Trim, TrimTo};
 
@@ -119,7 +119,7 @@ impl Stream {
             }
         }
         self.last_id = id;
-        self.entries_added += 1;
+        self.entries_added = self.entries_added.wrapping_add(1);
     }
 
     /// Appends a block as a whole, when a stream is loaded. False when it doesn't come behind the others.
@@ -239,9 +239,6 @@ impl Stream {
         if self.is_empty() && id <= self.last_id {
             return Some(self.entries_added);
         }
-        if id < self.max_deleted_id {
-            return None;
-        }
         if id >= self.last_id {
             return (id == self.last_id).then_some(self.entries_added);
         }
@@ -249,17 +246,47 @@ impl Stream {
         let whole = self.max_deleted_id == StreamId::MIN || self.max_deleted_id < first;
         match id.cmp(&first) {
             _ if !whole => None,
-            std::cmp::Ordering::Less => Some(self.entries_added - self.len()),
-            std::cmp::Ordering::Equal => Some(self.entries_added - self.len() + 1),
+            std::cmp::Ordering::Less => Some(self.entries_added.wrapping_sub(self.len())),
+            std::cmp::Ordering::Equal => Some(self.entries_added.wrapping_sub(self.len()).wrapping_add(1)),
             std::cmp::Ordering::Greater => None,
         }
     }
 
-    /// Whether an entry from `start` on may have been deleted out of the middle.
-    pub fn has_tombstones_from(&self, start: StreamId) -> bool {
-        if self.is_empty() || self.max_deleted_id == StreamId::MIN {
-            return false;
+    /// Whether a count of entries read up to `last_id` can be gone on with: it is among the entries there are, `first` being the first of them, and none
+    /// behind it may have been deleted out of the middle.
+    fn counts_on(&self, last_id: StreamId, first: StreamId) -> bool {
+        let may_have_tombstones = self.max_deleted_id != StreamId::MIN && first.max(last_id) <= self.max_deleted_id;
+        last_id >= first && (self.is_empty() || !may_have_tombstones)
+    }
+
+    /// A group has read these entries, one after the other. Those at or before what it had read already are none.
+    pub fn note_deliveries(&mut self, name: &[u8], ids: impl Iterator<Item = StreamId>) {
+        let Some(group) = self.group(name) else { return };
+        let first = self.first_id();
+        let (mut last_id, mut entries_read) = (group.last_id(), group.entries_read);
+        for id in ids.filter(|id| *id > last_id).collect::<Vec<_>>() {
+            entries_read = match entries_read {
+                Some(count) if self.counts_on(last_id, first) => Some(count + 1),
+                _ if self.entries_added > 0 => self.entries_added_up_to(id),
+                kept => kept,
+            };
+            last_id = id;
         }
-        start <= self.max_deleted_id
+        self.edit_group(name, |group| {
+            group.set_last_id(last_id);
+            group.entries_read = entries_read;
+        });
+    }
+
+    /// How many entries a group has yet to read; `None` where deletions have made that unknown.
+    pub fn lag(&self, group: &Group) -> Option<i64> {
+        if self.is_empty() {
+            return Some(0);
+        }
+        let read = match group.entries_read {
+            Some(count) if self.counts_on(group.last_id(), self.first_id()) => count,
+            _ => self.entries_added_up_to(group.last_id())?,
+        };
+        Some((self.entries_added as i64).wrapping_sub(read as i64))
     }
 }

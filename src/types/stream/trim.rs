@@ -63,7 +63,7 @@ pub struct Removed {
 pub enum Removal {
     Done,
     Missing,
-    /// A group has yet to read or to acknowledge it.
+    /// A group has yet to read or to acknowledge it, or would have if it were there.
     Referenced,
 }
 
@@ -113,13 +113,14 @@ impl Stream {
 
     /// Deletes an entry as groups allow; `max_deleted_id` stays.
     fn remove(&mut self, id: StreamId, refs: Refs, removed: &mut Removed) -> Removal {
-        let Some((block, place, live)) = self.place_of(id) else { return Removal::Missing };
         if refs == Refs::Acked && self.is_referenced(id) {
             return Removal::Referenced;
         }
         if refs == Refs::Delete {
+            // Even of what was deleted before.
             self.release(id, removed);
         }
+        let Some((block, place, live)) = self.place_of(id) else { return Removal::Missing };
         self.delete_at(&block, place, live);
         removed.ids.push(id);
         Removal::Done
