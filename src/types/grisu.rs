@@ -64,10 +64,10 @@ fn cached_power(exponent: i32) -> (i32, Wide) {
     let at = |index: usize| {
         let power = FIRST_POWER + index as i32 * POWER_STEP;
         // The logarithm of ten to the base two, times 2^19.
-        (power, Wide { bits: POWERS[index], exponent: (power * 1_741_647 >> 19) - 63 })
+        (power, Wide { bits: POWERS[index], exponent: ((power * 1_741_647) >> 19) - 63 })
     };
     // Its logarithm to the base ten, roughly and not too large.
-    let least = ((-61 - exponent) * 1233 >> 12) - 1;
+    let least = (((-61 - exponent) * 1233) >> 12) - 1;
     let mut index = ((least - FIRST_POWER) / POWER_STEP).max(0) as usize;
     while exponent + at(index).1.exponent + 64 < -60 {
         index += 1;

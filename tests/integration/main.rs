@@ -27,3 +27,4 @@ mod scripts;
 mod streams;
 mod suspension;
 mod walkthrough;
+mod zsets;

@@ -38,7 +38,7 @@ impl AddOptions {
         if self.nx && self.xx {
             return Err("ERR XX and NX options at the same time are not compatible".into());
         }
-        if self.gt && self.nx || self.lt && self.nx || self.gt && self.lt {
+        if self.gt && self.lt || self.nx && (self.gt || self.lt) {
             return Err("ERR GT, LT, and/or NX options at the same time are not compatible".into());
         }
         if self.incr && pairs > 1 {

@@ -9,6 +9,8 @@ mod range_args;
 mod read;
 mod remove;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::cmp::Ordering;
 

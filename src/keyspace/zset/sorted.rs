@@ -7,7 +7,9 @@
 
 use std::ops::Range;
 
-use crate::keyspace::entry::{Alias, Entry, OwnedEntry, StrRef};
+use smallvec::SmallVec;
+
+use crate::keyspace::entry::{Alias, Entry, Key, OwnedEntry, StrRef};
 use crate::keyspace::hasher::KeyHasher;
 use crate::keyspace::members::Members;
 use crate::types::listpack::{Elem, ElemBuf};
@@ -15,7 +17,7 @@ use crate::types::tree::{Cursor, Tree, Weigh};
 
 /// How far ahead of the one that is used a member is asked of memory.
 const AHEAD: usize = 8;
-/// Members that are removed together.
+/// Members that are removed or copied together.
 const BATCH: usize = 32;
 
 #[derive(Clone, Copy)]
@@ -78,8 +80,18 @@ impl Sorted {
     }
     pub(in crate::keyspace) fn deep_copy(&self) -> Sorted {
         let mut copy = Sorted::new(self.members.db().hasher());
-        self.order.iter().for_each(|item| copy.push(Elem::Bytes(item.bytes()), item.score));
-        copy
+        let mut items = self.order.iter();
+        loop {
+            let batch: SmallVec<[Item; BATCH]> = items.by_ref().take(BATCH).copied().collect();
+            if batch.is_empty() {
+                return copy;
+            }
+            batch.iter().for_each(|item| item.member.entry().prefetch());
+            for (item, hash) in batch.iter().zip(hashes_of(&copy.members, &batch)) {
+                let member = copy.members.insert_int(Key { bytes: item.bytes(), hash }, item.score.to_bits() as i64);
+                copy.order.push_back(Item { member, ..*item });
+            }
+        }
     }
     #[inline]
     pub(super) fn score(&self, member: &[u8]) -> Option<f64> {
@@ -165,7 +177,7 @@ impl Sorted {
     pub(super) fn remove_range(&mut self, ranks: Range<u64>, mut each: impl FnMut(Elem<'_>, f64)) {
         let Sorted { members, order } = self;
         // In batches, so that memory is asked for many of them at once.
-        let mut batch = smallvec::SmallVec::<[Item; BATCH]>::new();
+        let mut batch = SmallVec::<[Item; BATCH]>::new();
         order.remove_range(ranks, |item| {
             item.member.entry().prefetch();
             batch.push(item);
@@ -177,14 +189,20 @@ impl Sorted {
     }
 }
 
-fn remove_all(members: &mut Members, batch: &mut smallvec::SmallVec<[Item; BATCH]>, each: &mut impl FnMut(Elem<'_>, f64)) {
-    let hashes: smallvec::SmallVec<[u64; BATCH]> = batch.iter().map(|item| members.key(item.bytes()).hash).collect();
-    hashes.iter().for_each(|hash| members.db().prefetch_bucket(*hash));
+fn remove_all(members: &mut Members, batch: &mut SmallVec<[Item; BATCH]>, each: &mut impl FnMut(Elem<'_>, f64)) {
+    let hashes = hashes_of(members, batch);
     for (item, hash) in batch.drain(..).zip(hashes) {
         let entry: OwnedEntry = members.take_alias(hash, item.member);
         each(Elem::Bytes(entry.entry().key()), item.score);
         members.discard(entry);
     }
+}
+
+/// The hashes of the items' names, whose buckets are asked of memory.
+fn hashes_of(members: &Members, batch: &[Item]) -> SmallVec<[u64; BATCH]> {
+    let hashes: SmallVec<[u64; BATCH]> = batch.iter().map(|item| members.key(item.bytes()).hash).collect();
+    hashes.iter().for_each(|hash| members.db().prefetch_bucket(*hash));
+    hashes
 }
 
 /// Goes through `items`, with `ahead` in front of them.
