@@ -24,13 +24,6 @@ const ABSENT: &[&str] = &[
     "acl_access_denied_cmd",
     "acl_access_denied_key",
     "acl_access_denied_channel",
-    "total_blocking_keys",
-    "total_blocking_keys_on_nokey",
-    "expired_subkeys",
-    "number_of_functions",
-    "number_of_libraries",
-    "used_memory_vm_functions",
-    "used_memory_functions",
     "module",
 ];
 /// Sections whose fields are commands or keys.

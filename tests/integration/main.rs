@@ -7,6 +7,7 @@ mod support;
 mod admin;
 mod blocking;
 mod chain;
+mod clients;
 mod command_keys;
 mod command_table;
 mod config_cli;
