@@ -338,6 +338,8 @@ impl Db {
             && let Some(members) = big.get_mut().members_mut()
         {
             self.garbage.append(&mut members.db_mut().take_garbage().0);
+            // Nobody else comes by: what has lost many elements shrinks with the changes that follow.
+            members.db_mut().shrink_step();
         }
         slot.put_value(&mut value);
         self.entry_bytes = self.entry_bytes - old_bytes + slot.entry().allocated();

@@ -276,3 +276,18 @@ fn members_of_one_score_are_found_by_their_bytes() {
         }
     }
 }
+
+#[test]
+fn a_trimmed_set_gives_its_memory_back() {
+    let mut bed = Bed::new(6, Limits { zset_entries: 0, ..Limits::default() });
+    let key = bed.key(b"trimmed");
+    let db = bed.keyspace.db_mut(DB);
+    db.edit_zset(key, true, |zset| (0..20_000).for_each(|number| zset.set(format!("member:{number}").as_bytes(), f64::from(number))));
+    let full = db.get(key).unwrap().allocated();
+    for _ in 0..198 {
+        db.edit_zset(key, false, |zset| zset.remove_range(0..100, |_, _| ()));
+    }
+    let entry = db.get(key).unwrap();
+    assert_eq!(entry.zset().unwrap().len(), 200);
+    assert!(entry.allocated() < full / 20, "{} of {full}", entry.allocated());
+}
