@@ -172,10 +172,11 @@ fn begin_load(shell: &Rc<Shell>) {
     actix_rt::spawn(async move {
         match receiver.await {
             Ok(Ok(loaded)) => {
-                if let Some(loaded) = loaded {
-                    put_in_place(&mut shell.state.borrow_mut(), loaded);
+                let placed = loaded.map_or(Ok(()), |loaded| put_in_place(&mut shell.state.borrow_mut(), loaded));
+                match placed {
+                    Ok(()) => finish_start(&shell),
+                    Err(error) => load_failed(&shell, error),
                 }
-                finish_start(&shell);
             }
             Ok(Err(error)) => load_failed(&shell, error),
             Err(_) => shell.stop(Some("the loader of the dump file has ended without a result".to_owned())),
@@ -190,12 +191,12 @@ fn load_failed(shell: &Shell, error: LoadError) {
 }
 
 /// The loaded data becomes the node's; a slave can go on from where its file says it was.
-fn put_in_place(state: &mut NodeState, loaded: Loaded) {
+fn put_in_place(state: &mut NodeState, loaded: Loaded) -> Result<(), LoadError> {
     state.tick();
+    state.put_in_place(loaded.keyspace, &loaded.libraries)?;
     (state.save.last_load_keys, state.save.last_load_expired) = (loaded.keys_loaded, loaded.keys_expired);
     info!(state.log, "DB loaded from disk"; "keys" => loaded.keys_loaded, "expired" => loaded.keys_expired, "bytes" => loaded.bytes);
-    state.keyspace.replace(loaded.keyspace);
-    let Role::Replica(link) = &mut state.role else { return };
+    let Role::Replica(link) = &mut state.role else { return Ok(()) };
     let known = loaded.aux.repl_id.as_deref().and_then(|id| ReplId::parse(id.as_bytes()));
     let offset = loaded.aux.repl_offset.and_then(|offset| u64::try_from(offset).ok());
     let db = loaded.aux.repl_stream_db.and_then(|db| u32::try_from(db).ok());
@@ -206,6 +207,7 @@ fn put_in_place(state: &mut NodeState, loaded: Loaded) {
         link.stream_db = Some(DbIndex(db));
         state.stream.adopt(replid, ReplOffset(offset));
     }
+    Ok(())
 }
 
 /// Everything is in place: serve, and follow the master if there is one.

@@ -202,7 +202,8 @@ fn handshake_options(state: &NodeState) -> HandshakeOptions {
         password: given(&config.masterauth),
         listening_port: announced,
         announce_ip: given(&config.replica_announce_ip),
-        version: None,
+        // A master that is ours then holds nothing back that older ones don't know. Those that have no such option say so, without harm.
+        version: Some(crate::REDIS_VERSION_CLAIMED.to_owned()),
         ask,
     }
 }
@@ -364,14 +365,14 @@ impl Attempt {
         let mut state = self.shell.state.borrow_mut();
         let state = &mut *state;
         let (replid, offset) = history.unwrap_or_else(|| (ReplId::random(&*state.env.random), ReplOffset(0)));
+        // A slave that relays its master's stream does not say SELECT anew after a cut: its snapshot tells what is selected.
+        let selected = loaded.aux.repl_stream_db.and_then(|db| u32::try_from(db).ok()).filter(|db| *db < loaded.keyspace.databases());
+        state.put_in_place(loaded.keyspace, &loaded.libraries)?;
         (state.save.last_load_keys, state.save.last_load_expired) = (loaded.keys_loaded, loaded.keys_expired);
         info!(state.log, "MASTER <-> REPLICA sync: Finished with success"; "keys" => loaded.keys_loaded, "bytes" => loaded.bytes, "offset" => offset.0);
         for db in 0..state.keyspace.databases() {
             state.touch_all_watchers(crate::keyspace::DbIndex(db));
         }
-        // A slave that relays its master's stream does not say SELECT anew after a cut: its snapshot tells what is selected.
-        let selected = loaded.aux.repl_stream_db.and_then(|db| u32::try_from(db).ok()).filter(|db| *db < loaded.keyspace.databases());
-        state.keyspace.replace(loaded.keyspace);
         state.stream.adopt(replid, offset);
         let link = link_of(state)?;
         link.history_broken = history.is_none();

@@ -18,6 +18,7 @@ use super::snapshot_worker::{Release, SnapshotWorker, Task};
 use super::timer::{every, is_late};
 use crate::command::{ClientFlags, NodeState, Slot};
 use crate::keyspace::SnapshotId;
+use crate::rdb::Dialect;
 use crate::replication::{ReplId, ReplOffset, ReplicaState};
 
 /// How often slaves are looked after: pings, lag, time-outs.
@@ -47,7 +48,7 @@ struct Snapshot {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Save { dirty: u64, started_ms: i64 },
-    Replicas { replid: ReplId, offset: ReplOffset },
+    Replicas { replid: ReplId, offset: ReplOffset, dialect: Dialect },
 }
 
 /// A slave needs a whole copy.
@@ -125,11 +126,15 @@ impl ReplicationMaster {
 
     /// Fixes a cut now, between two turns, and sets a worker and the Keyspace to it.
     fn begin(&mut self, state: &mut NodeState, kind: Kind) -> std::io::Result<SnapshotId> {
-        let aux = state.snapshot_aux();
+        let dialect = match kind {
+            Kind::Save { .. } => Dialect::Full,
+            Kind::Replicas { dialect, .. } => dialect,
+        };
+        let options = state.writer_options(dialect);
+        let head = state.snapshot_head(&options);
         let dump = matches!(kind, Kind::Save { .. }).then(|| state.config.dbfilename.clone());
-        let options = state.writer_options();
         let id = state.keyspace.begin_snapshot();
-        let task = Task { id, dir: state.config.dir.clone(), aux, options, dump };
+        let task = Task { id, dir: state.config.dir.clone(), head, options, dump };
         let keyspace = self.shell.addresses().keyspace.clone();
         let worker = match SnapshotWorker::spawn(&state.env, task, keyspace.clone(), self.shell.addresses().master.clone()) {
             Ok(worker) => worker,
@@ -158,18 +163,26 @@ impl ReplicationMaster {
         // Every start of a full sync makes the stream say SELECT again.
         state.stream.forget_selected();
         let (replid, offset) = (state.stream.replid, state.stream.offset());
-        info!(state.log, "Starting a snapshot for replicas"; "replicas" => self.waiting.len(), "offset" => offset.0);
-        match self.begin(state, Kind::Replicas { replid, offset }) {
-            Ok(id) => {
-                for slot in std::mem::take(&mut self.waiting) {
-                    self.start_session(state, slot, Some(id));
-                }
+        let waiting = std::mem::take(&mut self.waiting);
+        for dialect in [Dialect::Oldest, Dialect::Full] {
+            let slots: Vec<Slot> = waiting.iter().copied().filter(|slot| dialect_for(state, *slot) == dialect).collect();
+            if !slots.is_empty() {
+                self.serve(state, &slots, Kind::Replicas { replid, offset, dialect });
             }
-            Err(error) => {
-                error!(state.log, "Can't start a snapshot for replicas"; "error" => %error);
-                for slot in std::mem::take(&mut self.waiting) {
-                    self.shell.close(state, slot);
-                }
+        }
+    }
+
+    /// Starts a snapshot for these slaves.
+    fn serve(&mut self, state: &mut NodeState, slots: &[Slot], kind: Kind) {
+        info!(state.log, "Starting a snapshot for replicas"; "replicas" => slots.len(), "offset" => state.stream.offset().0);
+        let begun = self.begin(state, kind);
+        if let Err(error) = &begun {
+            error!(state.log, "Can't start a snapshot for replicas"; "error" => %error);
+        }
+        for slot in slots {
+            match begun {
+                Ok(id) => self.start_session(state, *slot, Some(id)),
+                Err(_) => self.shell.close(state, *slot),
             }
         }
     }
@@ -179,7 +192,7 @@ impl ReplicationMaster {
         let Some(conn) = self.shell.conn(slot) else { return };
         let source = snapshot.and_then(|id| {
             let snapshot = self.snapshots.get(&id)?;
-            let Kind::Replicas { replid, offset } = snapshot.kind else { return None };
+            let Kind::Replicas { replid, offset, .. } = snapshot.kind else { return None };
             Some(Source { id, worker: snapshot.worker.clone(), replid, offset, bytes: snapshot.bytes, done: snapshot.done })
         });
         let Some(replica) = state.clients.get_mut(slot).and_then(|client| client.replica.as_deref_mut()) else { return };
@@ -311,6 +324,13 @@ impl ReplicationMaster {
     }
 }
 
+/// How a snapshot for this slave is written now. Where all are written alike they share one.
+fn dialect_for(state: &NodeState, slot: Slot) -> Dialect {
+    let told = state.clients.get(slot).and_then(|client| client.replica.as_ref()).map_or(Dialect::Oldest, |replica| replica.dialect());
+    let is_alike = state.writer_options(Dialect::Full).version == state.writer_options(Dialect::Oldest).version;
+    if is_alike { Dialect::Oldest } else { told }
+}
+
 impl Actor for ReplicationMaster {
     type Context = Context<Self>;
 
@@ -328,10 +348,9 @@ impl Handler<StartFullSync> for ReplicationMaster {
             let mut state = shell.state.borrow_mut();
             state.tick();
             // A snapshot that is being made has its stream kept from its cut on: later slaves share both.
-            let shared = self
-                .snapshots
-                .iter()
-                .find(|(_, snapshot)| matches!(snapshot.kind, Kind::Replicas { replid, .. } if replid == state.stream.replid) && !snapshot.done);
+            let wanted = dialect_for(&state, message.0);
+            let is_for_it = |kind: Kind| matches!(kind, Kind::Replicas { replid, dialect, .. } if replid == state.stream.replid && dialect == wanted);
+            let shared = self.snapshots.iter().find(|(_, snapshot)| is_for_it(snapshot.kind) && !snapshot.done);
             if let Some((id, _)) = shared {
                 let id = *id;
                 return self.start_session(&mut state, message.0, Some(id));

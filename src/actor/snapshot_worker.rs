@@ -15,7 +15,7 @@ use super::replication_master::{ReplicationMaster, SnapshotGrew};
 use crate::env::{Env, WorkerExit};
 use crate::keyspace::{Chunk, SnapshotId};
 use crate::persistence::{SaveOptions, SnapshotFile, Spool};
-use crate::rdb::{Aux, WriterOptions};
+use crate::rdb::{Head, WriterOptions};
 
 /// Messages that may wait for the worker; the Keyspace's credits bound what they hold.
 const MAILBOX: usize = 64;
@@ -24,7 +24,7 @@ const MAILBOX: usize = 64;
 pub(super) struct Task {
     pub id: SnapshotId,
     pub dir: PathBuf,
-    pub aux: Aux,
+    pub head: Head,
     pub options: WriterOptions,
     /// `dbfilename`, where the whole snapshot goes; `None` for one that is only sent.
     pub dump: Option<String>,
@@ -132,9 +132,9 @@ fn open(env: &Env, task: &Task) -> io::Result<Output> {
     match &task.dump {
         Some(dbfilename) => {
             let options = SaveOptions { writer: task.options, ..SaveOptions::default() };
-            Ok(Output::File(SnapshotFile::create(env, &task.dir, dbfilename, &task.aux, options).map_err(io::Error::other)?))
+            Ok(Output::File(SnapshotFile::create(env, &task.dir, dbfilename, &task.head, options).map_err(io::Error::other)?))
         }
-        None => Ok(Output::Spool(Spool::create(env, &task.dir, &task.aux, task.options)?)),
+        None => Ok(Output::Spool(Spool::create(env, &task.dir, &task.head, task.options)?)),
     }
 }
 

@@ -185,8 +185,10 @@ fn reload(ctx: &mut Ctx<'_>) -> CmdResult {
     options.access = node.access_when_loading();
     options.limits = node.config.limits;
     options.drop_expired_at = matches!(node.role, crate::replication::Role::Master).then_some(UnixMs(node.now_ms));
-    match load_file(&*node.env.disk, &path, &options, &mut |_| ControlFlow::Continue(())) {
-        Ok(Some(loaded)) => node.keyspace.replace(loaded.keyspace),
+    let loaded = load_file(&*node.env.disk, &path, &options, &mut |_| ControlFlow::Continue(()));
+    let placed = loaded.and_then(|loaded| loaded.map(|loaded| node.put_in_place(loaded.keyspace, &loaded.libraries)).transpose());
+    match placed {
+        Ok(Some(())) => {}
         Ok(None) => return Err("ERR Error trying to load the RDB dump, check server logs.".into()),
         Err(error) => {
             error!(node.log, "Error trying to load the RDB dump"; "error" => %error);

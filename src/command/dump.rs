@@ -9,7 +9,7 @@ use crate::config::Events;
 use smallvec::{SmallVec, smallvec};
 
 use crate::keyspace::{Entry, Key, Kind, OwnedEntry, UnixMs};
-use crate::rdb::{Payload, RestoreError};
+use crate::rdb::{Dialect, Payload, RestoreError};
 use crate::replication::Role;
 use crate::types::number::parse_i64;
 
@@ -28,7 +28,7 @@ fn dump(ctx: &mut Ctx<'_>) -> CmdResult {
     }
     let NodeState { keyspace, dumper, config, .. } = &mut *ctx.node;
     let entry = keyspace.db(ctx.db).get(key).expect("it has just been read");
-    ctx.out.bulk(dumper.dump(entry, config.rdbcompression));
+    ctx.out.bulk(dumper.dump(entry, Dialect::Full, config.rdbcompression));
     Ok(())
 }
 
@@ -136,7 +136,7 @@ fn propagate(ctx: &mut Ctx<'_>, key: Key<'_>, payload: Payload<'_>, options: &Op
     } else {
         let NodeState { keyspace, dumper, config, .. } = &mut *ctx.node;
         let entry = keyspace.db(ctx.db).get(key).expect("it has just been put");
-        Some(dumper.dump(entry, config.rdbcompression).to_vec())
+        Some(dumper.dump(entry, Dialect::Oldest, config.rdbcompression).to_vec())
     };
     let mut number = itoa::Buffer::new();
     let ttl = number.format(expire.map_or(0, |at| at.0)).as_bytes();

@@ -64,6 +64,7 @@ mod set;
 mod set_operations;
 mod sets;
 mod slowlog;
+mod snapshot;
 mod sort;
 mod streams;
 mod strings;

@@ -4,7 +4,7 @@ use slog::{error, info};
 
 use super::{Acl, CmdResult, CommandError, Ctx, Flags, NodeState, Request, Spec};
 use crate::persistence::{self, SaveError, SaveOptions, Saved};
-use crate::rdb::{self, WriterOptions};
+use crate::rdb::Dialect;
 use crate::types::number::parse_i64;
 
 fn time(ctx: &mut Ctx<'_>) -> CmdResult {
@@ -45,19 +45,12 @@ fn lastsave(ctx: &mut Ctx<'_>) -> CmdResult {
 }
 
 impl NodeState {
-    /// How a snapshot that is begun now is to be written.
-    pub fn writer_options(&self) -> WriterOptions {
-        let access = self.access_when_writing();
-        let version = rdb::version_for(&self.keyspace);
-        WriterOptions { version, compress: self.config.rdbcompression, checksum: self.config.rdbchecksum, access }
-    }
-
     /// Saves the whole keyspace before it returns: SAVE, SHUTDOWN, DEBUG RELOAD.
     pub fn save_now(&mut self) -> Result<Saved, SaveError> {
         self.tick();
-        let options = SaveOptions { writer: self.writer_options(), ..SaveOptions::default() };
-        let aux = self.snapshot_aux();
-        let saved = persistence::save(&self.env, &self.config.dir, &self.config.dbfilename, &mut self.keyspace, &aux, options)?;
+        let options = SaveOptions { writer: self.writer_options(Dialect::Full), ..SaveOptions::default() };
+        let head = self.snapshot_head(&options.writer);
+        let saved = persistence::save(&self.env, &self.config.dir, &self.config.dbfilename, &mut self.keyspace, &head, options)?;
         info!(self.log, "DB saved on disk"; "keys" => saved.keys, "bytes" => saved.bytes);
         self.save.last_save_unix = self.now_ms / 1000;
         self.save.last_bgsave_ok = true;

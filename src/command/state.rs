@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::env::Env;
 use crate::keyspace::{DbIndex, Keyspace, UnixMs, Watches};
 use crate::log::LevelSwitch;
-use crate::rdb::{Aux, Dumper};
+use crate::rdb::Dumper;
 use crate::replication::{ReplId, Role, Stream};
 
 /// What a command asks of the actors; carried out when the turn ends, in order.
@@ -219,25 +219,6 @@ impl NodeState {
         }
         self.unapplied.clear();
         self.requests.push(Request::StopLink(reason));
-    }
-
-    /// What a snapshot taken now says of itself: where in the stream it was taken, so that a slave that loads it can go on from there.
-    pub fn snapshot_aux(&self) -> Aux {
-        let mut aux = Aux::written_at(self.now_ms / 1000, self.keyspace.allocated() as u64);
-        if self.stream.is_active() {
-            let db = match &self.role {
-                Role::Master => self.stream.selected(),
-                Role::Replica(link) => {
-                    let master = self.clients.iter().find(|(_, client)| client.is(super::ClientFlags::MASTER));
-                    master.map_or(link.stream_db, |(_, client)| Some(client.db))
-                }
-            };
-            // Without a selected database the stream can't be continued from this file: the next write says SELECT.
-            aux.repl_stream_db = Some(db.map_or(-1, |db| i64::from(db.0)));
-            aux.repl_id = Some(self.stream.replid.to_string());
-            aux.repl_offset = i64::try_from(self.stream.offset().0).ok();
-        }
-        aux
     }
 
     /// Reads the clock for the commands to come.

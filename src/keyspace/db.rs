@@ -12,6 +12,7 @@ use super::snapshot::{Captures, Chunk, SnapshotId};
 use super::table::{Slot, Table};
 use super::{DbIndex, UnixMs};
 use crate::types::limits::Limits;
+use crate::types::stream::Facts;
 
 /// Entries from this size on are freed elsewhere, whether the command asked for it or not.
 const GARBAGE_BYTES: usize = 64 * 1024;
@@ -441,6 +442,10 @@ impl Db {
     /// Hashes of whose fields some expire.
     pub fn expiring_hashes(&self) -> u64 {
         self.index.hashes().len()
+    }
+    /// The most that a stream may know beside its entries: none knows more.
+    pub fn stream_facts(&self) -> Facts {
+        self.index.stream_facts()
     }
     /// The hash whose next field expires first, and when.
     pub fn first_expiring_hash(&self) -> Option<(UnixMs, &Entry)> {

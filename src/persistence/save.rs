@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::temporary::Temporary;
 use crate::env::Env;
 use crate::keyspace::{Chunk, Keyspace};
-use crate::rdb::{Assembly, Aux, Writer, WriterOptions};
+use crate::rdb::{Assembly, Head, Writer, WriterOptions};
 
 /// Captured bytes handed from the keyspace to the writer at a time.
 const STEP_BYTES: usize = 256 * 1024;
@@ -48,12 +48,12 @@ pub struct SnapshotFile {
 
 impl SnapshotFile {
     /// Creates the temporary file and writes the header. Dropped before `finish`, it leaves nothing behind.
-    pub fn create(env: &Env, dir: &Path, dbfilename: &str, aux: &Aux, options: SaveOptions) -> Result<Self, SaveError> {
+    pub fn create(env: &Env, dir: &Path, dbfilename: &str, head: &Head, options: SaveOptions) -> Result<Self, SaveError> {
         let target = dir.join(dbfilename);
         let failed = |source| SaveError { path: target.clone(), source };
         let file = Temporary::create(env, dir, options.incremental_fsync).map_err(failed)?;
         let mut writer = Writer::new(file, options.writer);
-        writer.header(aux).map_err(failed)?;
+        writer.header(head).map_err(failed)?;
         Ok(SnapshotFile { assembly: Assembly::new(writer, Temporary::overflows(env, dir)), name: dbfilename.to_owned(), target })
     }
 
@@ -76,8 +76,8 @@ impl SnapshotFile {
 }
 
 /// SAVE: the whole keyspace as it is now, before this returns.
-pub fn save(env: &Env, dir: &Path, dbfilename: &str, keyspace: &mut Keyspace, aux: &Aux, options: SaveOptions) -> Result<Saved, SaveError> {
-    let mut file = SnapshotFile::create(env, dir, dbfilename, aux, options)?;
+pub fn save(env: &Env, dir: &Path, dbfilename: &str, keyspace: &mut Keyspace, head: &Head, options: SaveOptions) -> Result<Saved, SaveError> {
+    let mut file = SnapshotFile::create(env, dir, dbfilename, head, options)?;
     let snapshot = keyspace.begin_snapshot();
     loop {
         let step = keyspace.snapshot_step(snapshot, STEP_BYTES, &mut || false);
@@ -103,7 +103,7 @@ mod tests {
     use crate::env::{Disk, DiskFile, RealDisk, SeededRandom};
     use crate::keyspace::{DbIndex, Key, SetExpire, digest};
     use crate::persistence::load_file;
-    use crate::rdb::{LoadOptions, Loaded};
+    use crate::rdb::{Aux, LoadOptions, Loaded};
 
     const SEED: u64 = 3;
 
@@ -137,7 +137,7 @@ mod tests {
         let env = env(Arc::new(RealDisk));
         for keys in [5000, 0, 300] {
             let mut keyspace = keyspace(keys);
-            let saved = save(&env, dir.path(), "dump.rdb", &mut keyspace, &Aux::written_at(5, 6), SaveOptions::default()).unwrap();
+            let saved = save(&env, dir.path(), "dump.rdb", &mut keyspace, &Aux::written_at(5, 6).into(), SaveOptions::default()).unwrap();
             let loaded = load(dir.path()).unwrap();
             assert_eq!((loaded.keys_loaded, loaded.bytes), (saved.keys, saved.bytes));
             assert_eq!(saved.keys, u64::from(keys));
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn a_snapshot_given_up_leaves_nothing() {
         let dir = tempfile::tempdir().unwrap();
-        let file = SnapshotFile::create(&env(Arc::new(RealDisk)), dir.path(), "dump.rdb", &Aux::default(), SaveOptions::default()).unwrap();
+        let file = SnapshotFile::create(&env(Arc::new(RealDisk)), dir.path(), "dump.rdb", &Head::default(), SaveOptions::default()).unwrap();
         assert_eq!(files(dir.path()).len(), 1);
         assert!(file.bytes() > 0);
         drop(file);
@@ -239,9 +239,9 @@ mod tests {
         let real = env(Arc::new(RealDisk));
         let mut failures = 0;
         for operations in 0.. {
-            save(&real, dir.path(), "dump.rdb", &mut old, &Aux::default(), SaveOptions::default()).unwrap();
+            save(&real, dir.path(), "dump.rdb", &mut old, &Head::default(), SaveOptions::default()).unwrap();
             let failing = env(Arc::new(Failing(Arc::new(AtomicU64::new(operations)))));
-            let saved = save(&failing, dir.path(), "dump.rdb", &mut new, &Aux::default(), SaveOptions::default());
+            let saved = save(&failing, dir.path(), "dump.rdb", &mut new, &Head::default(), SaveOptions::default());
             assert_eq!(files(dir.path()), ["dump.rdb"]);
             let keys = load(dir.path()).unwrap().keys_loaded;
             match saved {

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::temporary::Temporary;
 use crate::env::Env;
 use crate::keyspace::Chunk;
-use crate::rdb::{Assembly, Aux, Writer, WriterOptions};
+use crate::rdb::{Assembly, Head, Writer, WriterOptions};
 
 /// The file is removed on drop.
 pub struct Spool {
@@ -25,9 +25,9 @@ enum State {
 
 impl Spool {
     /// Creates the file in `dir` and encodes the header.
-    pub fn create(env: &Env, dir: &Path, aux: &Aux, options: WriterOptions) -> io::Result<Self> {
+    pub fn create(env: &Env, dir: &Path, head: &Head, options: WriterOptions) -> io::Result<Self> {
         let mut writer = Writer::new(Temporary::create(env, dir, false)?, options);
-        writer.header(aux)?;
+        writer.header(head)?;
         writer.flush()?;
         Ok(Spool { len: writer.bytes_out(), keys: 0, state: State::Writing(Box::new(Assembly::new(writer, Temporary::overflows(env, dir)))) })
     }
@@ -109,7 +109,7 @@ mod tests {
             let hash = keyspace.hash(key.as_bytes());
             keyspace.db_mut(DbIndex(0)).set_string(Key { bytes: key.as_bytes(), hash }, key.as_bytes(), SetExpire::Clear);
         }
-        let mut spool = Spool::create(&Env::real(), dir.path(), &Aux::default(), WriterOptions::default()).unwrap();
+        let mut spool = Spool::create(&Env::real(), dir.path(), &Head::default(), WriterOptions::default()).unwrap();
         assert!(spool.len() > 9, "the header can be sent at once");
         let snapshot = keyspace.begin_snapshot();
         let (mut sent, mut buf, mut pieces) = (Vec::new(), vec![0; 30_000], 0);

@@ -161,7 +161,7 @@ mod tests {
 
     use super::*;
     use crate::keyspace::{Key, Keyspace, SetExpire, digest};
-    use crate::rdb::{Aux, LoadOptions, load};
+    use crate::rdb::{Head, LoadOptions, load};
     use crate::types::listpack::Elem;
 
     /// A file in memory.
@@ -215,7 +215,7 @@ mod tests {
                 Ok(Box::new(File::default()))
             });
             let mut assembly = Assembly::new(Writer::new(Vec::new(), WriterOptions { compress: false, ..WriterOptions::default() }), make);
-            assembly.writer.header(&Aux::default()).unwrap();
+            assembly.writer.header(&Head::default()).unwrap();
             let id = keyspace.begin_snapshot();
             let mut next = 0;
             loop {

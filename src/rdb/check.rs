@@ -1,7 +1,7 @@
 //! What any bytes that RESTORE may be given are held to: the fuzzer calls this with its inventions, a test with those that it has kept.
 
 use super::dump::{Dumper, Payload, add_footer};
-use super::{VALKEY_VERSIONS, VERSIONS};
+use super::{Dialect, VALKEY_VERSIONS, VERSIONS};
 use crate::keyspace::{Key, Keyspace, OwnedEntry, digest};
 
 /// The bytes of a payload's footer.
@@ -19,7 +19,7 @@ pub fn check_payload(data: &[u8]) {
         if let Ok(entry) = payload.restore(b"key", None, &keyspace) {
             let first = digest_of(&mut keyspace, entry);
             let entry = keyspace.db(Default::default()).get(key(&keyspace)).expect("it has just been put");
-            let dumped = Dumper::default().dump(entry, true).to_vec();
+            let dumped = Dumper::default().dump(entry, Dialect::Full, true).to_vec();
             let again = Payload::new(&dumped).and_then(|payload| payload.restore(b"key", None, &keyspace));
             assert_eq!(digest_of(&mut keyspace, again.expect("a dump can be restored")), first);
         }

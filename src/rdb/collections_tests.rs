@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use proptest::prelude::*;
 
 use super::tests::{file, keys, refusal};
-use super::{Dumper, LoadOptions, Payload, verify};
+use super::{Dialect, Dumper, LoadOptions, Payload, verify};
 use crate::keyspace::Keyspace;
 use crate::types::limits::Limits;
 
@@ -182,11 +182,11 @@ fn files_of_real_servers_verify() {
 }
 
 /// An entry made of a payload, dumped again.
-fn dumped(payload: &[u8], limits: Limits) -> Vec<u8> {
+fn dumped(payload: &[u8], limits: Limits, dialect: Dialect) -> Vec<u8> {
     let mut keyspace = Keyspace::new(1, 1);
     keyspace.set_limits(limits);
     let entry = Payload::new(payload).unwrap().restore(b"k", None, &keyspace).unwrap();
-    Dumper::default().dump(entry.entry(), true).to_vec()
+    Dumper::default().dump(entry.entry(), dialect, true).to_vec()
 }
 
 /// The parts of a value in an order that does not depend on its encoding.
@@ -202,11 +202,28 @@ fn what_servers_dump_is_dumped_again() {
     let samples = [0, 1, 5, 6, 7, 8, 9, 10, 11, 14, 15].map(|index| SAMPLES[index]);
     for payload in samples.into_iter().chain([sample!("8.2-intset-64"), sample!("zipmap"), sample!("6.2-stream-empty")]) {
         for limits in [Limits::default(), big] {
-            let ours = dumped(payload, limits);
+            let ours = dumped(payload, limits, Dialect::Full);
             assert_eq!(sorted(&ours), sorted(payload));
             let has_times = value(payload).contains(" at ");
             assert_eq!(ours[ours.len() - 10], if has_times { 12 } else { 9 }, "the version");
         }
+    }
+}
+
+/// The version follows from what a stream knows. For old readers it is left out.
+#[test]
+fn streams_are_dumped_whole_in_the_oldest_form() {
+    for (payload, number, version) in
+        [(sample!("6.2-stream"), 15, 9), (sample!("7.0-stream"), 19, 10), (sample!("8.2-stream"), 21, 11), (sample!("8.2-stream-empty"), 19, 10)]
+    {
+        let ours = dumped(payload, Limits::default(), Dialect::Full);
+        let text = value(&ours);
+        // What a younger form tells of times that an older one does not have follows from the others.
+        assert_eq!(text, value(payload));
+        assert_eq!((ours[0], ours[ours.len() - 10]), (number, version), "{text}");
+        let for_old = dumped(payload, Limits::default(), Dialect::Oldest);
+        assert_eq!((for_old[0], for_old[for_old.len() - 10]), (15, 9), "{text}");
+        assert_eq!(dumped(&for_old, Limits::default(), Dialect::Full), for_old);
     }
 }
 

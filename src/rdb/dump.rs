@@ -4,8 +4,9 @@
 use super::build::Builder;
 use super::error::LoadError;
 use super::reader::Reader;
+use super::stream_writer;
 use super::types::Family;
-use super::{VALKEY_VERSIONS, VERSION_OF_FIELD_EXPIRY, VERSION_WRITTEN, VERSIONS, Writer, WriterOptions, checksum};
+use super::{Dialect, VALKEY_VERSIONS, VERSION_OF_FIELD_EXPIRY, VERSION_WRITTEN, VERSIONS, Writer, WriterOptions, checksum};
 use crate::keyspace::{Entry, Keyspace, OwnedEntry, UnixMs};
 
 const VERSION_BYTES: usize = 2;
@@ -32,11 +33,15 @@ impl Default for Dumper {
 }
 
 impl Dumper {
-    /// The payload of an entry's value, until the next call.
-    pub fn dump(&mut self, entry: &Entry, compress: bool) -> &[u8] {
+    /// The payload of an entry's value, until the next call: of the oldest version that holds it for its readers.
+    pub fn dump(&mut self, entry: &Entry, dialect: Dialect, compress: bool) -> &[u8] {
         self.writer.get_mut().clear();
         let expires = entry.hash().is_some_and(|hash| hash.next_expiry().is_some());
-        let version = if expires { VERSION_OF_FIELD_EXPIRY } else { VERSION_WRITTEN };
+        let version = match (entry.stream(), dialect) {
+            _ if expires => VERSION_OF_FIELD_EXPIRY,
+            (Some(stream), Dialect::Full) => stream_writer::version_for(stream.facts()),
+            _ => VERSION_WRITTEN,
+        };
         self.writer.set_options(WriterOptions { version, compress, ..self.writer.options() });
         self.writer.value(entry).and_then(|()| self.writer.flush()).expect("a vector takes everything");
         let payload = self.writer.get_mut();

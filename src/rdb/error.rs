@@ -40,6 +40,8 @@ pub enum LoadCause {
     DuplicateKey,
     #[error("the RDB has an element of a collection twice")]
     DuplicateElement,
+    #[error("the RDB has a library of functions that can't be loaded: {0}")]
+    Library(String),
     #[error("loading was stopped")]
     Stopped,
     #[error("can't read the RDB: {0}")]

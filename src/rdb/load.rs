@@ -7,7 +7,7 @@ use super::build::Builder;
 use super::error::{LoadCause, LoadError};
 use super::reader::{Item, Reader, Value};
 use super::value::{Nowhere, Part, Sink};
-use super::{Access, Aux, STRING_BYTES_MAX};
+use super::{Access, Aux, Library, STRING_BYTES_MAX};
 use crate::keyspace::{DbIndex, Keyspace, Kind, OwnedEntry, UnixMs};
 use crate::types::limits::Limits;
 use crate::types::number;
@@ -68,6 +68,8 @@ pub struct Summary {
 
 pub struct Loaded {
     pub keyspace: Keyspace,
+    /// Libraries of functions, as they stand there: whether they compile is for their new owner to see.
+    pub libraries: Vec<Library>,
     pub version: u32,
     pub aux: Aux,
     pub keys_loaded: u64,
@@ -81,12 +83,12 @@ pub fn load(input: impl Read, options: &LoadOptions, progress: &mut dyn FnMut(Pr
     let mut keyspace = Keyspace::new(options.databases, options.hash_seed);
     keyspace.set_limits(options.limits);
     let builder = Builder::new(&keyspace);
-    let mut loader = Loader { keyspace, options, builder, batch: Vec::with_capacity(BATCH), keys_expired: 0 };
+    let mut loader = Loader { keyspace, libraries: Vec::new(), options, builder, batch: Vec::with_capacity(BATCH), keys_expired: 0 };
     let summary = read_all(input, options, progress, &mut loader)?;
     loader.put_in_batch()?;
-    let Loader { keyspace, keys_expired, .. } = loader;
+    let Loader { keyspace, libraries, keys_expired, .. } = loader;
     let Summary { version, aux, keys, bytes, read_ahead, .. } = summary;
-    Ok(Loaded { keyspace, version, aux, keys_loaded: keys - keys_expired, keys_expired, bytes, read_ahead })
+    Ok(Loaded { keyspace, libraries, version, aux, keys_loaded: keys - keys_expired, keys_expired, bytes, read_ahead })
 }
 
 /// Reads a snapshot to its end and checks everything but duplicate keys, which only a table could tell.
@@ -108,12 +110,14 @@ struct Incoming<'a> {
 /// Takes what a snapshot contains: first a collection's parts, then its key.
 trait Target: Sink {
     fn key(&mut self, key: Incoming<'_>) -> Result<(), LoadError>;
+    fn library(&mut self, offset: u64, code: &[u8]);
 }
 
 impl Target for Nowhere {
     fn key(&mut self, _: Incoming<'_>) -> Result<(), LoadError> {
         Ok(())
     }
+    fn library(&mut self, _: u64, _: &[u8]) {}
 }
 
 fn read_all(
@@ -143,6 +147,7 @@ fn read_all(
                 summary.expires += u64::from(expire.is_some());
                 target.key(Incoming { db, key, expire, idle, freq, value, offset })?;
             }
+            Item::Library { code } => target.library(offset, code),
             Item::End => break,
         }
         let now = Progress { bytes: reader.offset(), keys: summary.keys };
@@ -183,6 +188,7 @@ struct Pending {
 
 struct Loader<'o> {
     keyspace: Keyspace,
+    libraries: Vec<Library>,
     options: &'o LoadOptions,
     builder: Builder,
     batch: Vec<Pending>,
@@ -216,6 +222,10 @@ impl Target for Loader<'_> {
         self.batch.push(Pending { db, hash, entry, offset });
         if self.batch.len() == BATCH { self.put_in_batch() } else { Ok(()) }
     }
+
+    fn library(&mut self, offset: u64, code: &[u8]) {
+        self.libraries.push(Library { offset, code: code.to_vec() });
+    }
 }
 
 impl Loader<'_> {
@@ -233,7 +243,7 @@ impl Loader<'_> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::{Assembly, LFU_INITIAL, VERSION_WRITTEN, Writer, WriterOptions, version_for};
+    use super::super::{Assembly, Dialect, Head, LFU_INITIAL, VERSION_WRITTEN, Writer, WriterOptions, version_for};
     use super::*;
     use crate::keyspace::{Key, Kind, Record, RecordValue, SetExpire, StrRef, digest};
     use crate::types::listpack::Elem;
@@ -258,7 +268,7 @@ mod tests {
     /// Strings written one by one.
     fn snapshot(keys: &[Row<'_>]) -> Vec<u8> {
         let mut writer = Writer::new(Vec::new(), WriterOptions::default());
-        writer.header(&Aux::default()).unwrap();
+        writer.header(&Head::default()).unwrap();
         for (db, key, expire, value) in keys {
             let record = Record { key, kind: Kind::String, expire: expire.map(UnixMs), lru: 0, value: RecordValue::Bytes(value) };
             writer.record(DbIndex(*db), &record).unwrap();
@@ -268,7 +278,7 @@ mod tests {
 
     fn write_all(keyspace: &mut Keyspace, options: WriterOptions) -> Vec<u8> {
         let mut writer = Writer::new(Vec::new(), options);
-        writer.header(&Aux::default()).unwrap();
+        writer.header(&Head::default()).unwrap();
         let mut assembly = Assembly::new(writer, Box::new(|| unreachable!("little is kept aside")));
         let snapshot = keyspace.begin_snapshot();
         loop {
@@ -419,7 +429,7 @@ mod tests {
     #[test]
     fn fields_keep_their_expiry() {
         let mut keyspace = Keyspace::new(16, SEED);
-        assert_eq!(version_for(&keyspace), VERSION_WRITTEN);
+        assert_eq!(version_for(&keyspace, false, Dialect::Full), VERSION_WRITTEN);
         for (key, fields) in [(&b"small"[..], 3), (b"big", 2000)] {
             let key = Key { bytes: key, hash: keyspace.hash(key) };
             keyspace.db_mut(DbIndex(3)).edit_hash(key, true, |hash| {
@@ -429,7 +439,7 @@ mod tests {
                 }
             });
         }
-        let version = version_for(&keyspace);
+        let version = version_for(&keyspace, false, Dialect::Full);
         assert_eq!(version, 12);
         let loaded = loaded(&write_all(&mut keyspace, WriterOptions { version, ..WriterOptions::default() })).unwrap();
         assert_eq!(digest::dataset(&loaded.keyspace), digest::dataset(&keyspace));

@@ -54,11 +54,29 @@ pub const VALKEY_VERSIONS: RangeInclusive<u32> = 80..=81;
 pub const VERSION_WRITTEN: u32 = 9;
 /// The first that has hashes with fields that expire.
 const VERSION_OF_FIELD_EXPIRY: u32 = 12;
+/// The first that has libraries of functions.
+const VERSION_OF_FUNCTIONS: u32 = 10;
 
-/// The oldest version that holds everything there is. Servers that do not know it could not hold the data either, and refuse it by name.
-pub fn version_for(keyspace: &Keyspace) -> u32 {
+/// The oldest version that holds a dataset for its readers. Servers that do not know the version of fields that expire could not hold these either, and
+/// refuse them by name, whoever they are.
+pub fn version_for(keyspace: &Keyspace, has_libraries: bool, dialect: Dialect) -> u32 {
     let expires = (0..keyspace.databases()).any(|db| keyspace.db(DbIndex(db)).expiring_hashes() > 0);
-    if expires { VERSION_OF_FIELD_EXPIRY } else { VERSION_WRITTEN }
+    if expires {
+        return VERSION_OF_FIELD_EXPIRY;
+    }
+    match dialect {
+        Dialect::Oldest => VERSION_WRITTEN,
+        Dialect::Full => {
+            let facts = (0..keyspace.databases()).map(|db| keyspace.db(DbIndex(db)).stream_facts()).max().unwrap_or_default();
+            let functions = if has_libraries { VERSION_OF_FUNCTIONS } else { VERSION_WRITTEN };
+            functions.max(stream_writer::version_for(facts))
+        }
+    }
+}
+
+/// Whether a version has libraries of functions.
+pub fn holds_functions(version: u32) -> bool {
+    version >= VERSION_OF_FUNCTIONS
 }
 
 /// proto-max-bulk-len's default: no string is longer.
@@ -119,6 +137,37 @@ impl Aux {
             ..Aux::default()
         }
     }
+}
+
+/// What stands before the keys of a snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    pub aux: Aux,
+    /// The texts of the libraries of functions; none where the version doesn't know them.
+    pub libraries: Vec<Vec<u8>>,
+}
+
+impl From<Aux> for Head {
+    fn from(aux: Aux) -> Self {
+        Head { aux, libraries: Vec::new() }
+    }
+}
+
+/// A library of functions in a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Library {
+    /// Where in the snapshot it stands.
+    pub offset: u64,
+    pub code: Vec<u8>,
+}
+
+/// Who is to read what is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Dialect {
+    /// A server that may be as old as 6.2: what that cannot hold is left out, unless no form holds it at all without newer ones.
+    Oldest,
+    /// One that knows all this one does: this server with its own files, and slaves that have told such a version. Nothing is left out.
+    Full,
 }
 
 /// The bytes that introduce something other than a key.

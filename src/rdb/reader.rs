@@ -39,6 +39,10 @@ pub enum Item<'a> {
         freq: Option<u8>,
         value: Value<'a>,
     },
+    /// A library of functions: its text.
+    Library {
+        code: &'a [u8],
+    },
     /// The end; the checksum was right, or there is none.
     End,
 }
@@ -172,6 +176,11 @@ impl<R: Read> Reader<R> {
                 opcode::IDLE => idle = Some(self.plain_length()?),
                 opcode::FREQ => freq = Some(self.source.byte()?),
                 opcode::EOF => return self.end(),
+                opcode::FUNCTION2 => {
+                    let at = self.string(STRING_BYTES_MAX)?;
+                    self.keep(at, |reader| &mut reader.key);
+                    return Ok(Item::Library { code: &self.key });
+                }
                 number if types::is_held(self.family, number) => {
                     let at = self.string(STRING_BYTES_MAX)?;
                     self.keep(at, |reader| &mut reader.key);
@@ -229,7 +238,6 @@ impl<R: Read> Reader<R> {
 
     fn refused(&self, number: u8) -> LoadCause {
         let name = match (self.family, number) {
-            (_, opcode::FUNCTION2) => Some("a library of functions (opcode 245)".to_owned()),
             (_, opcode::FUNCTION_EARLY) => Some("a library of functions of a pre-release (opcode 246)".to_owned()),
             (_, opcode::MODULE_AUX) => Some("data of a module (opcode 247)".to_owned()),
             (Family::Valkey, 243) => Some("slots being imported (opcode 243)".to_owned()),

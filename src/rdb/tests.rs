@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read};
 
 use super::reader::{Item, Reader, Value};
 use super::value::{Nowhere, Part, Sink, StreamHistory, StreamInfo};
-use super::{Access, Aux, LoadCause, LoadError, Writer, WriterOptions, checksum};
+use super::{Access, Aux, Head, LoadCause, LoadError, Writer, WriterOptions, checksum};
 use crate::keyspace::{DbIndex, Kind, Record, RecordValue, UnixMs};
 use crate::types::listpack::Elem;
 use crate::types::stream::{Entry, StreamId};
@@ -40,6 +40,7 @@ fn keys_of(input: impl Read) -> Result<Vec<String>, LoadError> {
                 let freq = freq.map_or(String::new(), |freq| format!(" freq {freq}"));
                 found.push(format!("{db} {} = {value}{expire}{idle}{freq}", key.escape_ascii()));
             }
+            Item::Library { code } => found.push(format!("library {}", code.escape_ascii())),
             Item::End => return Ok(found),
         }
     }
@@ -127,7 +128,7 @@ fn what_cannot_be_held_is_named() {
     assert_eq!(named("REDIS0009", b"\x00\x01a\x01b\x07\x01k\x81\x85\xe9\x65\xa2\xdc\xa9\x78\x00"), (14, module.to_owned()));
     assert_eq!(named("REDIS0009", b"\x06\x01k\x81\x85\xe9\x65\xa2\xdc\xa9\x78\x00").1, module);
     assert_eq!(named("VALKEY080", b"\x17\x01h").1, "can't load key of type a type of Valkey 9.2 (RDB type 23, number 23): not built yet");
-    assert_eq!(named("REDIS0010", b"\xF5\x01f").1, "can't load a library of functions (opcode 245): not built yet");
+    assert_eq!(named("REDIS0010", b"\xF6\x01f").1, "can't load a library of functions of a pre-release (opcode 246): not built yet");
     assert_eq!(named("REDIS0009", b"\xF7\x01f").1, "can't load data of a module (opcode 247): not built yet");
     assert_eq!(named("VALKEY080", b"\xF3").1, "can't load slots being imported (opcode 243): not built yet");
     assert_eq!(named("REDIS0012", b"\xF3").1, "corrupt RDB: unknown opcode or object type");
@@ -176,7 +177,7 @@ fn written(options: WriterOptions) -> Vec<u8> {
     aux.repl_stream_db = Some(-1);
     aux.repl_id = Some("0123456789abcdef0123456789abcdef01234567".to_owned());
     aux.repl_offset = Some(1 << 40);
-    writer.header(&aux).unwrap();
+    writer.header(&aux.into()).unwrap();
     writer.resize_hint(DbIndex(2), 3, 1).unwrap();
     let mut put = |db, key: &[u8], expire, value| {
         writer.record(DbIndex(db), &Record { key, kind: Kind::String, expire, lru: 990, value }).unwrap();
@@ -287,7 +288,7 @@ impl Read for Trickle<'_> {
 fn input_in_small_pieces_and_no_wait_behind_the_end() {
     let big: Vec<u8> = (0..700_000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let mut writer = Writer::new(Vec::new(), WriterOptions::default());
-    writer.header(&Aux::default()).unwrap();
+    writer.header(&Head::default()).unwrap();
     let repeated = big[..4000].repeat(90);
     for (key, value) in [(&b"big"[..], &big[..]), (&big[..200_000], b"small"), (b"lzf", &repeated), (b"edge", &big[..64 * 1024])] {
         writer.record(DbIndex(0), &Record { key, kind: Kind::String, expire: None, lru: 0, value: RecordValue::Bytes(value) }).unwrap();

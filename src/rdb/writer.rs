@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use super::checksum::{self, Checksum};
 use super::lzf::Compressor;
 use super::stream_writer::stream_type;
-use super::{Access, Aux, LRU_BITS, VERSION_OF_FIELD_EXPIRY, VERSION_WRITTEN, VERSIONS, encoding, opcode, types};
+use super::{Access, Head, LRU_BITS, VERSION_OF_FIELD_EXPIRY, VERSION_WRITTEN, VERSIONS, encoding, holds_functions, opcode, types};
 use crate::keyspace::{CollectionId, DbIndex, Entry, FieldPack, Form, Kind, ListBlocks, Record, RecordValue, UnixMs, ValueRef, ZSetRef};
 use crate::types::intset::IntSet;
 use crate::types::listpack::{ElemBuf, Pack};
@@ -133,9 +133,11 @@ impl<W: Write> Writer<W> {
         Writer { out, options, db: None, keys: 0, fields_from: None, compressor: Compressor::default() }
     }
 
-    /// Magic, version and AUX fields: first, and once.
-    pub fn header(&mut self, aux: &Aux) -> io::Result<()> {
+    /// Magic, version, AUX fields and libraries: first, and once.
+    pub fn header(&mut self, head: &Head) -> io::Result<()> {
         assert!(self.bytes() == 0, "the header comes first");
+        assert!(head.libraries.is_empty() || holds_functions(self.options.version), "a version that knows no functions");
+        let aux = &head.aux;
         write!(self.out.buffer, "REDIS{:04}", self.options.version)?;
         if let Some(version) = &aux.redis_ver {
             self.aux(b"redis-ver", version.as_bytes())?;
@@ -148,7 +150,14 @@ impl<W: Write> Writer<W> {
             self.aux(b"repl-id", id.as_bytes())?;
         }
         self.aux_number(b"repl-offset", aux.repl_offset)?;
-        self.aux_number(b"aof-base", aux.aof_base.map(i64::from))
+        self.aux_number(b"aof-base", aux.aof_base.map(i64::from))?;
+        head.libraries.iter().try_for_each(|code| self.library(code))
+    }
+
+    pub(super) fn library(&mut self, code: &[u8]) -> io::Result<()> {
+        self.out.buffer.push(opcode::FUNCTION2);
+        self.string(code)?;
+        self.drain()
     }
 
     fn aux_number(&mut self, name: &[u8], number: Option<i64>) -> io::Result<()> {
@@ -422,7 +431,7 @@ fn has_expiring_fields(record: &Record<'_>) -> bool {
     }
 }
 
-/// The oldest type that holds the value; of a stream, the one that this version has for them.
+/// The oldest type that holds the value, as far as this version does.
 fn type_of(record: &Record<'_>, version: u32) -> u8 {
     match record.kind {
         Kind::String => types::STRING,
@@ -434,6 +443,9 @@ fn type_of(record: &Record<'_>, version: u32) -> u8 {
             types::HASH_EXPIRES
         }
         Kind::Hash => types::HASH,
-        Kind::Stream => stream_type(version),
+        Kind::Stream => match record.value {
+            RecordValue::Stream(stream) => stream_type(stream, version),
+            _ => unreachable!("a stream is in one piece"),
+        },
     }
 }

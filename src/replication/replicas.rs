@@ -2,6 +2,7 @@
 
 use super::ReplOffset;
 use crate::keyspace::SnapshotId;
+use crate::rdb::Dialect;
 
 /// How far a slave is, as INFO names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +53,17 @@ pub struct Replica {
     pub version: Option<String>,
 }
 
+impl Replica {
+    /// What it is known to understand. Stock Redis tells no version; of the servers that do, those from 7.2 on know functions and all of streams.
+    pub fn dialect(&self) -> Dialect {
+        let mut numbers = self.version.iter().flat_map(|version| version.split('.')).map(str::parse::<u32>);
+        match (numbers.next(), numbers.next()) {
+            (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (7, 2) => Dialect::Full,
+            _ => Dialect::Oldest,
+        }
+    }
+}
+
 impl Default for Replica {
     fn default() -> Self {
         Replica {
@@ -69,5 +81,17 @@ impl Default for Replica {
             snapshot: None,
             version: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_tell_dialects() {
+        let of = |version: Option<&str>| Replica { version: version.map(str::to_owned), ..Replica::default() }.dialect();
+        assert_eq!(["7.2.4", "8.1.0-rc1", "255.255.255"].map(|version| of(Some(version))), [Dialect::Full; 3]);
+        assert_eq!([None, Some("7.0.15"), Some("6.9"), Some("8"), Some("new.8.2"), Some("")].map(of), [Dialect::Oldest; 6]);
     }
 }

@@ -25,6 +25,7 @@ mod persistence;
 mod pubsub;
 mod real_peers;
 mod scripts;
+mod snapshots;
 mod streams;
 mod suspension;
 mod walkthrough;

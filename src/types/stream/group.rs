@@ -83,6 +83,11 @@ impl Consumer {
         self.pending.iter_from(&place(&self.pending, start)).copied()
     }
 
+    /// Whether it has been seen at another time than when it last got entries.
+    fn is_restless(&self) -> bool {
+        self.active_ms != self.seen_ms
+    }
+
     pub(super) fn allocated(&self) -> usize {
         size_class(16 + size_of::<Consumer>()) + size_class(16 + self.name.len()) + self.pending.allocated()
     }
@@ -96,6 +101,7 @@ pub struct Group {
     pending: Tree<Pending>,
     consumers: Tree<Arc<Consumer>>,
     consumer_bytes: usize,
+    restless_consumers: usize,
 }
 
 /// The place of an ID in a tree of what has IDs.
@@ -105,7 +111,7 @@ fn place<T: Weigh<Hint = StreamId>>(tree: &Tree<T>, id: StreamId) -> Cursor {
 
 impl Group {
     pub fn new(last_id: StreamId, entries_read: Option<u64>) -> Self {
-        Group { last_id, entries_read, pending: Tree::new(), consumers: Tree::new(), consumer_bytes: 0 }
+        Group { last_id, entries_read, pending: Tree::new(), consumers: Tree::new(), consumer_bytes: 0, restless_consumers: 0 }
     }
 
     pub fn last_id(&self) -> StreamId {
@@ -122,6 +128,11 @@ impl Group {
 
     pub(super) fn allocated_but_for_consumers(&self) -> usize {
         size_class(16 + size_of::<Group>()) + self.pending.allocated() + self.consumers.allocated()
+    }
+
+    /// Whether some consumer has been seen at another time than when it last got entries.
+    pub(super) fn is_restless(&self) -> bool {
+        self.restless_consumers > 0
     }
 
     /// Entries that are pending.
@@ -167,6 +178,7 @@ impl Group {
         }
         let consumer = Consumer { name: name.into(), seen_ms, active_ms: -1, pending: Tree::new() };
         self.consumer_bytes += consumer.allocated();
+        self.restless_consumers += usize::from(consumer.is_restless());
         self.consumers.insert(&at, Arc::new(consumer));
         true
     }
@@ -175,12 +187,14 @@ impl Group {
     pub fn edit_consumer<R>(&mut self, name: &[u8], change: impl FnOnce(&mut Consumer) -> R) -> Option<R> {
         let at = self.consumer_place(name);
         self.consumers.get(&at).filter(|consumer| *consumer.name == *name)?;
-        let bytes = &mut self.consumer_bytes;
+        let (bytes, restless) = (&mut self.consumer_bytes, &mut self.restless_consumers);
         Some(self.consumers.edit(&at, |consumer| {
             let consumer = Arc::make_mut(consumer);
             *bytes -= consumer.allocated();
+            *restless -= usize::from(consumer.is_restless());
             let result = change(consumer);
             *bytes += consumer.allocated();
+            *restless += usize::from(consumer.is_restless());
             result
         }))
     }
@@ -191,6 +205,7 @@ impl Group {
         self.consumers.get(&at).filter(|consumer| *consumer.name == *name)?;
         let consumer = self.consumers.remove(&at)?;
         self.consumer_bytes -= consumer.allocated();
+        self.restless_consumers -= usize::from(consumer.is_restless());
         for id in consumer.pending.iter() {
             let at = place(&self.pending, *id);
             self.pending.remove(&at);

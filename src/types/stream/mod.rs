@@ -8,6 +8,7 @@
 //! - `allocated` is kept as it changes, with the blocks' bytes counted wherever a clone shares them.
 
 mod block;
+mod facts;
 mod group;
 mod id;
 mod radix;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use super::memory::size_class;
 use super::tree::{Cursor, Tree};
 pub use block::{Block, BlockError, Entry, NodeLimits};
+pub use facts::Facts;
 pub use group::{Consumer, Group, Name, Pending};
 pub use id::{IdBuf, StreamId};
 pub use range::Range;
@@ -51,6 +53,8 @@ pub struct Stream {
     entries_added: u64,
     groups: Arc<BTreeMap<Box<[u8]>, Arc<Group>>>,
     group_bytes: usize,
+    /// Groups with consumers that have been seen since they last got entries.
+    restless_groups: usize,
 }
 
 impl Stream {
@@ -206,6 +210,7 @@ impl Stream {
             return false;
         }
         self.group_bytes += Self::group_cost(name, &group);
+        self.restless_groups += usize::from(group.is_restless());
         Arc::make_mut(&mut self.groups).insert(name.into(), Arc::new(group));
         true
     }
@@ -214,6 +219,7 @@ impl Stream {
     pub fn destroy_group(&mut self, name: &[u8]) -> bool {
         let Some(group) = self.groups.get(name) else { return false };
         self.group_bytes -= Self::group_cost(name, group);
+        self.restless_groups -= usize::from(group.is_restless());
         Arc::make_mut(&mut self.groups).remove(name);
         true
     }
@@ -226,8 +232,10 @@ impl Stream {
     pub fn edit_group<R>(&mut self, name: &[u8], change: impl FnOnce(&mut Group) -> R) -> Option<R> {
         let group = Arc::make_mut(Arc::make_mut(&mut self.groups).get_mut(name)?);
         self.group_bytes -= group.allocated();
+        self.restless_groups -= usize::from(group.is_restless());
         let result = change(group);
         self.group_bytes += group.allocated();
+        self.restless_groups += usize::from(group.is_restless());
         Some(result)
     }
 

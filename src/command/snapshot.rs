@@ -1,0 +1,134 @@
+//! How a snapshot of the node is written, and what becomes of one that has been loaded.
+//!
+//! For whom it is written decides its version, and the version what is in it.
+
+use slog::warn;
+
+use super::{ClientFlags, Functions, NodeState};
+use crate::keyspace::Keyspace;
+use crate::rdb::{self, Aux, Dialect, Head, Library, LoadCause, LoadError, WriterOptions};
+use crate::replication::Role;
+
+impl NodeState {
+    /// How a snapshot that is begun now is to be written for such readers.
+    pub fn writer_options(&self, dialect: Dialect) -> WriterOptions {
+        let access = self.access_when_writing();
+        let version = rdb::version_for(&self.keyspace, self.functions.libraries_len() > 0, dialect);
+        WriterOptions { version, compress: self.config.rdbcompression, checksum: self.config.rdbchecksum, access }
+    }
+
+    /// What stands before the keys of a snapshot written so. Libraries that its readers may not know are left out, which the log tells.
+    pub fn snapshot_head(&self, options: &WriterOptions) -> Head {
+        let libraries = if rdb::holds_functions(options.version) {
+            self.functions.libraries().map(<[u8]>::to_vec).collect()
+        } else {
+            if self.functions.libraries_len() > 0 {
+                warn!(
+                    self.log,
+                    "Functions are left out of the snapshot: replicas that have not told their version may be of 6.2, which refuses them";
+                    "libraries" => self.functions.libraries_len()
+                );
+            }
+            Vec::new()
+        };
+        Head { aux: self.snapshot_aux(), libraries }
+    }
+
+    /// What a snapshot taken now says of itself: where in the stream it was taken, so that a slave that loads it can go on from there.
+    fn snapshot_aux(&self) -> Aux {
+        let mut aux = Aux::written_at(self.now_ms / 1000, self.keyspace.allocated() as u64);
+        if self.stream.is_active() {
+            let db = match &self.role {
+                Role::Master => self.stream.selected(),
+                Role::Replica(link) => {
+                    let master = self.clients.iter().find(|(_, client)| client.is(ClientFlags::MASTER));
+                    master.map_or(link.stream_db, |(_, client)| Some(client.db))
+                }
+            };
+            // Without a selected database the stream can't be continued from this file: the next write says SELECT.
+            aux.repl_stream_db = Some(db.map_or(-1, |db| i64::from(db.0)));
+            aux.repl_id = Some(self.stream.replid.to_string());
+            aux.repl_offset = i64::try_from(self.stream.offset().0).ok();
+        }
+        aux
+    }
+
+    /// Puts what a snapshot had in the place of all keys and functions; keeps them if its functions are bad.
+    pub fn put_in_place(&mut self, keyspace: Keyspace, libraries: &[Library]) -> Result<(), LoadError> {
+        self.functions = self.compiled(libraries)?;
+        self.keyspace.replace(keyspace);
+        Ok(())
+    }
+
+    /// Compiles libraries aside from those in use.
+    fn compiled(&mut self, libraries: &[Library]) -> Result<Functions, LoadError> {
+        let used = std::mem::take(&mut self.functions);
+        let result = libraries.iter().try_for_each(|Library { offset, code }| {
+            let loaded = self.load_library(code, false);
+            loaded.map(drop).map_err(|error| LoadError { offset: *offset, cause: LoadCause::Library(error.0.into_owned()) })
+        });
+        let compiled = std::mem::replace(&mut self.functions, used);
+        result.map(|()| compiled)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Bench;
+    use super::*;
+    use crate::config::EnableWhere;
+    use crate::keyspace::{DbIndex, Key, SetExpire, UnixMs};
+    use crate::types::listpack::Elem;
+
+    const LIBRARY: &[u8] = b"#!lua name=mylib\nredis.register_function('one', function() return 1 end)";
+
+    #[test]
+    fn readers_decide_what_is_written() {
+        let mut b = Bench::new();
+        assert_eq!([Dialect::Oldest, Dialect::Full].map(|dialect| b.node.writer_options(dialect).version), [9, 9]);
+        b.node.load_library(LIBRARY, false).unwrap();
+        for (dialect, version, libraries) in [(Dialect::Oldest, 9, vec![]), (Dialect::Full, 10, vec![LIBRARY.to_vec()])] {
+            let options = b.node.writer_options(dialect);
+            assert_eq!(options.version, version);
+            assert_eq!(b.node.snapshot_head(&options).libraries, libraries);
+        }
+        // Who can read hashes with fields that expire knows functions as well.
+        let key = Key { bytes: b"h", hash: b.node.keyspace.hash(b"h") };
+        let at = SetExpire::At(UnixMs(5_000_000_000_000));
+        b.node.keyspace.db_mut(DbIndex(0)).edit_hash(key, true, |hash| hash.set(b"f", Elem::Int(1), at));
+        let options = b.node.writer_options(Dialect::Oldest);
+        assert_eq!((options.version, b.node.snapshot_head(&options).libraries.len()), (12, 1));
+    }
+
+    #[test]
+    fn functions_come_with_the_keys_or_not_at_all() {
+        let mut b = Bench::new();
+        b.say("set old 1");
+        b.node.load_library(LIBRARY, false).unwrap();
+        let seed = b.node.keyspace.hash_seed();
+        let keyspace = || Keyspace::new(16, seed);
+        let library = |code: &[u8]| Library { offset: 77, code: code.to_vec() };
+        let other = b"#!lua name=other\nredis.register_function('two', function() return 2 end)";
+        let error = b.node.put_in_place(keyspace(), &[library(other), library(b"#!lua name=bad\nnonsense")]).unwrap_err();
+        let text = error.to_string();
+        assert!(text.starts_with("the RDB has a library of functions that can't be loaded: ERR Error compiling function: "), "{text}");
+        assert!(text.ends_with(" (at byte 77)"), "{text}");
+        assert_eq!((b.say("get old"), b.say("fcall one 0")), ("$1 1".to_owned(), ":1".to_owned()));
+        b.node.put_in_place(keyspace(), &[library(other)]).unwrap();
+        assert_eq!((b.say("get old"), b.say("fcall two 0")), ("$-1".to_owned(), ":2".to_owned()));
+        assert_eq!(b.say("fcall one 0"), "-ERR Function not found");
+    }
+
+    #[test]
+    fn a_reload_keeps_functions() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut b = Bench::new();
+        b.node.config.dir = dir.path().to_owned();
+        b.node.config.enable_debug_command = EnableWhere::Yes;
+        b.node.load_library(LIBRARY, false).unwrap();
+        b.node.save_now().unwrap();
+        b.node.functions.flush();
+        assert_eq!(b.say("debug reload nosave"), "+OK");
+        assert_eq!(b.say("fcall one 0"), ":1");
+    }
+}
