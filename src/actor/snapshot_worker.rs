@@ -32,7 +32,7 @@ pub(super) struct Task {
 
 /// Where the encoded bytes go. `Failed`: nowhere any more.
 enum Output {
-    File(SnapshotFile),
+    File(Box<SnapshotFile>),
     Spool(Spool),
     Failed,
 }
@@ -132,7 +132,8 @@ fn open(env: &Env, task: &Task) -> io::Result<Output> {
     match &task.dump {
         Some(dbfilename) => {
             let options = SaveOptions { writer: task.options, ..SaveOptions::default() };
-            Ok(Output::File(SnapshotFile::create(env, &task.dir, dbfilename, &task.head, options).map_err(io::Error::other)?))
+            let file = SnapshotFile::create(env, &task.dir, dbfilename, &task.head, options).map_err(io::Error::other)?;
+            Ok(Output::File(Box::new(file)))
         }
         None => Ok(Output::Spool(Spool::create(env, &task.dir, &task.head, task.options)?)),
     }

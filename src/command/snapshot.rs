@@ -100,6 +100,36 @@ mod tests {
         assert_eq!((options.version, b.node.snapshot_head(&options).libraries.len()), (12, 1));
     }
 
+    /// The counts that the version follows from are kept with every change.
+    #[test]
+    fn what_streams_know_decides_the_version() {
+        let mut b = Bench::new();
+        for (line, full) in [
+            ("xadd s 1-1 f v", 9),
+            ("xadd s 1-2 f v", 9),
+            ("xdel s 1-1", 10),
+            ("rename s t", 10),
+            ("xgroup create t g $", 10),
+            ("xgroup createconsumer t g alice", 11),
+            ("copy t u", 11),
+            ("del t", 11),
+            ("xgroup delconsumer u g alice", 10),
+            ("xgroup createconsumer u g bob", 11),
+            ("xgroup destroy u g", 10),
+            ("xgroup create u g $", 10),
+            ("move u 3", 10),
+            ("set u 1", 10),
+            ("flushall", 9),
+            ("xadd s 1-1 f v", 9),
+            ("xgroup create s g $", 10),
+            ("set s 1", 9),
+        ] {
+            let reply = b.say(line);
+            assert!(!reply.starts_with('-'), "{line}: {reply}");
+            assert_eq!([Dialect::Oldest, Dialect::Full].map(|dialect| b.node.writer_options(dialect).version), [9, full], "{line}");
+        }
+    }
+
     #[test]
     fn functions_come_with_the_keys_or_not_at_all() {
         let mut b = Bench::new();

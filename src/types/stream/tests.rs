@@ -181,7 +181,11 @@ fn a_groups_pending_entries_are_its_consumers() {
                     model.retain(|_, pending| pending.0 != name);
                 }),
                 2 => edit(&mut stream, &mut |group| {
-                    let known = group.edit_consumer(&[name], |consumer| consumer.seen_ms = step).is_some();
+                    let edited = group.edit_consumer(&[name], |consumer| {
+                        consumer.seen_ms = step;
+                        consumer.active_ms = if step % 3 == 0 { -1 } else { step };
+                    });
+                    let known = edited.is_some();
                     assert_eq!(known, consumers.insert(name, step).is_some() || consumers.remove(&name).is_none());
                 }),
                 3 | 4 => edit(&mut stream, &mut |group| assert_eq!(group.ack(id), model.remove(&id).is_some())),
@@ -197,10 +201,14 @@ fn a_groups_pending_entries_are_its_consumers() {
         for (stream, model, consumers) in &clones {
             compare_group(stream.group(b"g").unwrap(), model, consumers);
             assert_eq!(stream.allocated(), recount(stream));
+            assert_eq!(
+                stream.facts() == Facts::Activity,
+                stream.group(b"g").unwrap().consumers().any(|consumer| consumer.active_ms != consumer.seen_ms)
+            );
         }
         let mut stream = clones.pop().unwrap().0;
         assert!(stream.destroy_group(b"g") && !stream.destroy_group(b"g"));
-        assert_eq!(stream.allocated(), 0);
+        assert_eq!((stream.allocated(), stream.facts_at_most()), (0, Facts::Derived));
     }
 }
 
