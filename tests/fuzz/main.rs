@@ -10,7 +10,7 @@
 //! ```
 //!
 //! with, if wanted, `REPLIKANT_FIRST_SEED` (1), `REPLIKANT_UNITS` a seed (1000), `REPLIKANT_FAMILIES=strings,keys` (all), `REPLIKANT_ORACLE`
-//! (8.2.3; or 7.0.15), `REPLIKANT_SKIP=LCS,SORT` (commands to leave out) and `REPLIKANT_STAND_IN` (a real server in the place of ours). A difference is
+//! (8.2.3; or 7.0.15; 6.2.14 as well where servers replicate, see `replicate`), `REPLIKANT_SKIP=LCS,SORT` (commands to leave out) and `REPLIKANT_STAND_IN` (a real server in the place of ours). A difference is
 //! printed as the shortest sequence of commands that shows it; one seed that shows it again is `REPLIKANT_FIRST_SEED=n REPLIKANT_SEEDS=1`.
 
 #[path = "../support/mod.rs"]
@@ -20,6 +20,7 @@ mod compare;
 mod families;
 mod grammar;
 mod play;
+mod replicate;
 mod reply;
 mod shrink;
 mod source;
@@ -38,14 +39,13 @@ use support::{Kind, Peer};
 /// Seeds and units of the runs that are part of the tests.
 const SHORT_SEEDS: u64 = 4;
 const SHORT_UNITS: usize = 1000;
-/// Families without known differences.
-const FINISHED: [&str; 8] = ["keys", "strings", "bitmaps", "hyperloglog", "transactions", "pubsub", "sets", "streams"];
 /// So many kinds of differences are enough for one run.
 const DIFFERENCES_MAX: usize = 20;
 const PROGRESS_EVERY: usize = 50_000;
 
 struct Run {
     oracle: Peer,
+    oracle_named: bool,
     /// Empty for all.
     families: Vec<String>,
     first_seed: u64,
@@ -58,18 +58,20 @@ struct Run {
 impl Run {
     fn short(family: &str) -> Run {
         let families = vec![family.to_owned()];
-        Run { oracle: Peer::V8, families, first_seed: 1, seeds: SHORT_SEEDS, units: SHORT_UNITS, skip: Vec::new(), talks: false }
+        Run { oracle: Peer::V8, oracle_named: false, families, first_seed: 1, seeds: SHORT_SEEDS, units: SHORT_UNITS, skip: Vec::new(), talks: false }
     }
 
     fn by_environment() -> Run {
         let list = |name: &str| -> Vec<String> { env::var(name).map(|names| names.split(',').map(str::to_owned).collect()).unwrap_or_default() };
-        let (families, seeds) = (list("REPLIKANT_FAMILIES"), env::var_os("REPLIKANT_SEEDS").map(|_| number("REPLIKANT_SEEDS", 0)));
-        let oracle = env::var("REPLIKANT_ORACLE").unwrap_or_else(|_| "8.2.3".to_owned());
+        let named = env::var("REPLIKANT_ORACLE");
+        let oracle_named = named.is_ok();
+        let oracle = named.unwrap_or_else(|_| "8.2.3".to_owned());
         Run {
+            oracle_named,
             oracle: Peer::named(&oracle).unwrap_or_else(|| panic!("REPLIKANT_ORACLE names no peer: {oracle}")),
-            families: if seeds.is_some() || !families.is_empty() { families } else { FINISHED.map(str::to_owned).to_vec() },
+            families: list("REPLIKANT_FAMILIES"),
             first_seed: number("REPLIKANT_FIRST_SEED", 1),
-            seeds: seeds.unwrap_or(2),
+            seeds: number("REPLIKANT_SEEDS", 2),
             units: number("REPLIKANT_UNITS", SHORT_UNITS),
             skip: list("REPLIKANT_SKIP").iter().map(|name| name.to_ascii_uppercase()).collect(),
             talks: true,
@@ -157,18 +159,22 @@ fn kind_of(difference: &Difference) -> String {
 
 /// The shortest sequence that shows a difference, with what it shows.
 fn report(pair: &mut Pair, rules: &Rules, seed: u64, units: Vec<Unit>, first: Difference) -> String {
-    let setup = Setup::of(seed);
+    shortest(seed, units, first, |units| play(pair, rules, units, Setup::of(seed)))
+}
+
+fn shortest(seed: u64, units: Vec<Unit>, first: Difference, mut play: impl FnMut(&[Unit]) -> Result<(), Difference>) -> String {
     let mut last = first;
-    if play(pair, rules, &units, setup).is_ok() {
+    if play(&units).is_ok() {
         return format!("seed {seed}, not when played again: {}: {}", shown(&last.words), last.what);
     }
-    let units = shrink::shrink(units, |units| match play(pair, rules, units, setup) {
+    let units = shrink::shrink(units, |units| match play(units) {
         Ok(()) => false,
         Err(difference) => {
             last = difference;
             true
         }
     });
+    let setup = Setup::of(seed);
     let mut lines =
         vec![format!("seed {seed}, RESP{}{}:", if setup.resp3 { 3 } else { 2 }, if setup.few_in_a_block { ", low encoding limits" } else { "" })];
     for unit in &units {
@@ -228,6 +234,36 @@ fn sets() {
 #[test]
 fn streams() {
     run(&Run::short("streams"));
+}
+
+#[test]
+fn hashes() {
+    run(&Run::short("hashes"));
+}
+
+#[test]
+fn lists() {
+    run(&Run::short("lists"));
+}
+
+#[test]
+fn zsets() {
+    run(&Run::short("zsets"));
+}
+
+#[test]
+fn scripts() {
+    run(&Run::short("scripts"));
+}
+
+#[test]
+fn geo() {
+    run(&Run::short("geo"));
+}
+
+#[test]
+fn sort() {
+    run(&Run::short("sort"));
 }
 
 /// All families among each other, or what the environment asks for.

@@ -82,16 +82,18 @@ impl Pair {
         self.real.quiet();
     }
 
-    /// The commands that both know, upper case.
+    /// The commands that both know.
     pub fn common_commands(&self) -> BTreeSet<String> {
-        let list = |daemon: &Daemon| -> BTreeSet<String> {
-            daemon.client().run("COMMAND LIST").items().iter().map(|name| name.text().to_ascii_uppercase()).collect()
-        };
-        list(&self.ours).intersection(&list(&self.real)).cloned().collect()
+        commands(&self.ours).intersection(&commands(&self.real)).cloned().collect()
     }
 }
 
-struct Connection {
+/// The commands that a server knows, upper case.
+pub fn commands(daemon: &Daemon) -> BTreeSet<String> {
+    daemon.client().run("COMMAND").items().iter().map(|command| command.items()[0].text().to_ascii_uppercase()).collect()
+}
+
+pub struct Connection {
     stream: TcpStream,
     input: Vec<u8>,
 }
@@ -115,14 +117,14 @@ impl Connection {
         if ask {
             self.stream.write_all(format!("{MARK}\r\n").as_bytes())?;
         }
-        let mark = format!("-ERR unknown command '{MARK}'");
+        let is_mark = |reply: &[u8]| reply.starts_with(b"-ERR unknown command") && reply.windows(MARK.len()).any(|part| part == MARK.as_bytes());
         let (mut replies, mut from) = (Vec::new(), 0);
         loop {
             match end_of_reply(&self.input, from) {
                 Some(end) => {
                     let reply = self.input[from..end].to_vec();
                     from = end;
-                    if reply.starts_with(mark.as_bytes()) {
+                    if is_mark(&reply) {
                         self.input.drain(..from);
                         return Ok(replies);
                     }
@@ -141,28 +143,53 @@ impl Connection {
 }
 
 /// Two connections to one server, and one that asks for digests.
-struct Session {
+pub struct Session {
     connections: [Connection; 2],
-    control: Client,
+    pub control: Client,
 }
 
 impl Session {
-    fn open(daemon: &Daemon, setup: Setup) -> io::Result<Session> {
+    pub fn open(daemon: &Daemon, setup: Setup) -> io::Result<Session> {
         let mut control = Client::try_connect(daemon.port)?;
-        for limit in ENCODING_LIMITS {
-            let (name, few, default) = limit;
-            // Not every version has all of them.
-            control.try_command(&["CONFIG", "SET", name, if setup.few_in_a_block { few } else { default }])?;
-        }
+        set_limits(&mut control, setup)?;
         control.try_command(&["FLUSHALL"])?;
         control.try_command(&["SCRIPT", "FLUSH"])?;
-        control.try_command(&["FUNCTION", "FLUSH"])?;
         Ok(Session { connections: [Connection::open(daemon, setup.resp3)?, Connection::open(daemon, setup.resp3)?], control })
     }
 
-    fn digest(&mut self) -> io::Result<Value> {
+    /// Sends requests that are for one connection.
+    fn send(&mut self, connection: usize, batch: &[Words]) -> io::Result<()> {
+        self.connections[connection].stream.write_all(&encoded(batch))
+    }
+
+    fn replies(&mut self, connection: usize) -> io::Result<Vec<Vec<u8>>> {
+        self.connections[connection].replies_to_mark(false)
+    }
+
+    /// Sends units and reads past the replies.
+    pub fn run(&mut self, units: &[Unit]) -> io::Result<()> {
+        let mut from = 0;
+        while from < units.len() {
+            let end = end_of_batch(units, from);
+            let batch: Vec<Words> = units[from..end].iter().flat_map(|unit| unit.steps.iter().cloned()).collect();
+            self.send(units[from].connection, &batch)?;
+            self.replies(units[from].connection)?;
+            from = end;
+        }
+        Ok(())
+    }
+
+    pub fn digest(&mut self) -> io::Result<Value> {
         self.control.try_command(&["DEBUG", "DIGEST"])
     }
+}
+
+pub fn set_limits(control: &mut Client, setup: Setup) -> io::Result<()> {
+    for (name, few, default) in ENCODING_LIMITS {
+        // Not every version has all of them.
+        control.try_command(&["CONFIG", "SET", name, if setup.few_in_a_block { few } else { default }])?;
+    }
+    Ok(())
 }
 
 /// Plays the units on emptied servers; tells the first difference.
@@ -177,11 +204,10 @@ pub fn play(pair: &mut Pair, rules: &Rules, units: &[Unit], setup: Setup) -> Res
         let end = end_of_batch(units, from);
         let batch: Vec<Words> = units[from..end].iter().flat_map(|unit| unit.steps.iter().map(|words| asked(rules, words))).flatten().collect();
         let connection = units[from].connection;
-        let request = encoded(&batch);
-        real.connections[connection].stream.write_all(&request).expect("the oracle reads");
-        let sent = ours.connections[connection].stream.write_all(&request);
-        let expected = real.connections[connection].replies_to_mark(false).expect("the oracle answers");
-        let replies = match sent.and_then(|()| ours.connections[connection].replies_to_mark(false)) {
+        real.send(connection, &batch).expect("the oracle reads");
+        let sent = ours.send(connection, &batch);
+        let expected = real.replies(connection).expect("the oracle answers");
+        let replies = match sent.and_then(|()| ours.replies(connection)) {
             Ok(replies) => replies,
             Err(error) => return Err(gone(pair, &error, &batch)),
         };
@@ -352,7 +378,11 @@ fn facts(client: &mut Client, key: &[u8]) -> String {
         let mut words: Words = before.iter().map(|word| word.as_bytes().to_vec()).collect();
         words.push(key.to_vec());
         words.extend(after.iter().map(|word| word.as_bytes().to_vec()));
-        client.command(&words)
+        // 6.2 does not know PEXPIRETIME.
+        match client.command(&words) {
+            Value::Error(_) => Value::Nil,
+            fact => fact,
+        }
     };
     let facts = FACTS.map(|question| ask(question, &[]));
     let kind = facts[0].text();

@@ -63,7 +63,8 @@ pub fn round_fractions(words: &mut Words) {
         let (open, number) = text.strip_prefix('(').map_or(("", text.as_str()), |number| ("(", number));
         let is_decimal = number.contains(['.', 'e']) && number.starts_with(|c: char| c.is_ascii_digit() || c == '-');
         let is_strange = number.contains(['x', ' ']) || number.parse::<f64>().is_ok_and(|value| value.is_finite() && value.abs() > 1e9);
-        if is_scored && is_strange {
+        // 6.2 keeps the sign of -0 in its ziplists.
+        if is_scored && (is_strange || number == "-0") {
             *word = format!("{open}7").into_bytes();
         } else if let (true, Ok(value)) = (is_decimal, number.parse::<f64>()) {
             if value.is_finite() {
