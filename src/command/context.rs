@@ -1,6 +1,7 @@
 //! What a handler works with: the node's state, its client, its arguments, its reply.
 
 use super::client::Slot;
+use super::state::EffectEnd;
 use super::{Client, ClientFlags, Clients, CommandError, Effects, NodeState, Spec};
 use crate::config::{Config, Events};
 use crate::env::Env;
@@ -225,6 +226,14 @@ impl<'a> Ctx<'a> {
         self.node.add_effect(db, |out| encode_command(out, args));
     }
 
+    /// As `propagate`, for what changes no data and older slaves do not know: it follows the unit's transaction.
+    pub fn propagate_apart(&mut self, args: &[&[u8]]) {
+        self.propagate(args);
+        if let Some(last) = self.node.effects.ends.last_mut() {
+            last.is_apart = true;
+        }
+    }
+
     /// The handler has changed something that must not reach the stream.
     pub fn propagate_nothing(&mut self) {
         self.propagated = true;
@@ -331,7 +340,7 @@ impl NodeState {
     pub fn add_effect(&mut self, db: DbIndex, encode: impl FnOnce(&mut Vec<u8>)) {
         if self.stream.is_active() && matches!(self.role, Role::Master) {
             encode(&mut self.effects.bytes);
-            self.effects.ends.push((db, self.effects.bytes.len()));
+            self.effects.ends.push(EffectEnd { db, end: self.effects.bytes.len(), is_apart: false });
         }
     }
 
@@ -354,18 +363,22 @@ impl NodeState {
             return;
         }
         let effects = std::mem::take(&mut self.effects);
-        let several = effects.ends.len() > 1;
-        let mut start = 0;
-        for (i, (db, end)) in effects.ends.iter().enumerate() {
-            self.stream.select(*db);
-            if several && i == 0 {
+        let several = effects.ends.iter().filter(|effect| !effect.is_apart).count() > 1;
+        let mut is_first = true;
+        for (effect, bytes) in effects.each().filter(|(effect, _)| !effect.is_apart) {
+            self.stream.select(effect.db);
+            if several && is_first {
                 self.stream.append(b"*1\r\n$5\r\nMULTI\r\n");
             }
-            self.stream.append(&effects.bytes[start..*end]);
-            start = *end;
+            is_first = false;
+            self.stream.append(bytes);
         }
         if several {
             self.stream.append(b"*1\r\n$4\r\nEXEC\r\n");
+        }
+        for (effect, bytes) in effects.each().filter(|(effect, _)| effect.is_apart) {
+            self.stream.select(effect.db);
+            self.stream.append(bytes);
         }
         // The buffers are kept for the next unit.
         let Effects { mut bytes, mut ends, depth } = effects;

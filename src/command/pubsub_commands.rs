@@ -95,7 +95,8 @@ fn publish(ctx: &mut Ctx<'_>) -> CmdResult {
 
 fn spublish(ctx: &mut Ctx<'_>) -> CmdResult {
     let sent = ctx.node.publish_to_shard(ctx.args.at(1), ctx.args.at(2));
-    propagate_request(ctx);
+    let args = ctx.args;
+    ctx.propagate_apart(&[args.at(0), args.at(1), args.at(2)]);
     ctx.out.int(sent as i64);
     Ok(())
 }

@@ -74,14 +74,33 @@ pub struct Loading {
     pub is_async: bool,
 }
 
+/// Where an effect ends in the unit's bytes.
+pub struct EffectEnd {
+    pub db: DbIndex,
+    pub end: usize,
+    /// It stays out of the unit's MULTI: an old slave that does not know the command would refuse all of the transaction.
+    pub is_apart: bool,
+}
+
 /// Effects of the unit (command, EXEC, script) that runs now, encoded; appended to the stream when it ends.
 #[derive(Default)]
 pub struct Effects {
     pub bytes: Vec<u8>,
-    /// The database of each effect and where it ends in `bytes`.
-    pub ends: Vec<(DbIndex, usize)>,
+    pub ends: Vec<EffectEnd>,
     /// Units nest: EXEC and scripts hold theirs open.
     pub depth: u32,
+}
+
+impl Effects {
+    /// Every effect with its bytes, in order.
+    pub fn each(&self) -> impl Iterator<Item = (&EffectEnd, &[u8])> {
+        let mut start = 0;
+        self.ends.iter().map(move |effect| {
+            let bytes = &self.bytes[start..effect.end];
+            start = effect.end;
+            (effect, bytes)
+        })
+    }
 }
 
 /// The state of a node.

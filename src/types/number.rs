@@ -84,6 +84,23 @@ pub fn whole(value: f64) -> Option<i64> {
     (value.abs() <= WHOLE_MAX && value == value.trunc()).then_some(value as i64)
 }
 
+/// A double as `%.17g` prints it: ZSCAN shows scores so where they do not come from a listpack.
+pub fn format_17_digits(value: f64) -> String {
+    const DIGITS: i32 = 17;
+    if !value.is_finite() || value == 0.0 {
+        return DoubleBuf::default().shortest(value).to_owned();
+    }
+    let text = format!("{value:.16e}");
+    let (mantissa, exponent) = text.split_once('e').expect("an exponent was asked for");
+    let exponent: i32 = exponent.parse().expect("an exponent is a number");
+    let stripped = |text: &str| if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text.to_owned() };
+    if (-4..DIGITS).contains(&exponent) {
+        return stripped(&format!("{value:.*}", (DIGITS - 1 - exponent) as usize));
+    }
+    let sign = if exponent < 0 { '-' } else { '+' };
+    format!("{}e{sign}{:02}", stripped(mantissa), exponent.abs())
+}
+
 /// Room for the text of a double, as `itoa::Buffer` is for integers.
 pub struct DoubleBuf {
     bytes: [u8; DOUBLE_TEXT_MAX],
@@ -223,6 +240,25 @@ mod tests {
             "1.2.3",
         ] {
             assert_eq!(parse_f64(text.as_bytes()), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn doubles_are_written_with_seventeen_digits() {
+        let cases = [
+            (0.99, "0.98999999999999999"),
+            (3.0, "3"),
+            (-0.0, "-0"),
+            (1e20, "1e+20"),
+            (1e16, "10000000000000000"),
+            (1e17, "1e+17"),
+            (0.0001, "0.0001"),
+            (0.00001, "1.0000000000000001e-05"),
+            (-123456.789e-300, "-1.2345678899999999e-295"),
+            (f64::NEG_INFINITY, "-inf"),
+        ];
+        for (value, text) in cases {
+            assert_eq!(format_17_digits(value), text, "{value:?}");
         }
     }
 

@@ -46,8 +46,9 @@ pub(super) struct Search<'a> {
     pub stores_distances: bool,
     args: Args<'a>,
     form: Form,
-    has_centre: bool,
-    has_shape: bool,
+    /// The options that have told centre and shape: each may come again, and then the last counts, but not beside the other one.
+    centre_by: Option<&'static str>,
+    shape_by: Option<&'static str>,
 }
 
 const NOT_DECODED: CommandError = CommandError::text("ERR could not decode requested zset member");
@@ -69,8 +70,8 @@ impl<'a> Search<'a> {
             stores_distances: false,
             args,
             form,
-            has_centre: false,
-            has_shape: false,
+            centre_by: None,
+            shape_by: None,
         };
         let mut at = match form {
             Form::Radius { .. } => {
@@ -117,27 +118,27 @@ impl<'a> Search<'a> {
                 return Ok(2);
             }
             b"storedist" if self.form == Form::SearchStore => self.stores_distances = true,
-            b"frommember" if is_search && left > 1 && !self.has_centre => {
+            b"frommember" if is_search && left > 1 && self.centre_by != Some("fromlonlat") => {
                 // Without a key nothing is found anyway, but what else is wrong is told.
                 if zset.is_some() {
                     self.member(at + 1, zset)?;
                 }
-                self.has_centre = true;
+                self.centre_by = Some("frommember");
                 return Ok(2);
             }
-            b"fromlonlat" if is_search && left > 2 && !self.has_centre => {
+            b"fromlonlat" if is_search && left > 2 && self.centre_by != Some("frommember") => {
                 self.centre = position(args.at(at + 1), args.at(at + 2))?;
-                self.has_centre = true;
+                self.centre_by = Some("fromlonlat");
                 return Ok(3);
             }
-            b"byradius" if is_search && left > 2 && !self.has_shape => {
+            b"byradius" if is_search && left > 2 && self.shape_by != Some("bybox") => {
                 self.circle(at + 1)?;
-                self.has_shape = true;
+                self.shape_by = Some("byradius");
                 return Ok(3);
             }
-            b"bybox" if is_search && left > 3 && !self.has_shape => {
+            b"bybox" if is_search && left > 3 && self.shape_by != Some("byradius") => {
                 self.rectangle(at + 1)?;
-                self.has_shape = true;
+                self.shape_by = Some("bybox");
                 return Ok(4);
             }
             _ => return Err(CommandError::SYNTAX),
@@ -151,10 +152,10 @@ impl<'a> Search<'a> {
             let what = if is_search { "GEOSEARCHSTORE" } else { "STORE option in GEORADIUS" };
             return Err(format!("ERR {what} is not compatible with WITHDIST, WITHHASH and WITHCOORD options").into());
         }
-        if is_search && !self.has_centre {
+        if is_search && self.centre_by.is_none() {
             return Err(format!("ERR exactly one of FROMMEMBER or FROMLONLAT can be specified for {name}").into());
         }
-        if is_search && !self.has_shape {
+        if is_search && self.shape_by.is_none() {
             return Err(format!("ERR exactly one of BYRADIUS and BYBOX can be specified for {name}").into());
         }
         if self.any && self.count == 0 {

@@ -9,6 +9,13 @@ use crate::rdb::{RestoreError, functions_of, functions_payload};
 use crate::resp::Reply;
 use crate::types::glob;
 
+/// The libraries are others now: slaves that know functions are told so as this server was.
+fn changed(ctx: &mut Ctx<'_>) {
+    ctx.node.dirty += 1;
+    let words: Vec<&[u8]> = ctx.args.iter().collect();
+    ctx.propagate_apart(&words);
+}
+
 fn fcall_with(ctx: &mut Ctx<'_>, read_only: bool) -> CmdResult {
     ctx.show_to_monitors();
     let name = ctx.args.at(1);
@@ -40,7 +47,7 @@ fn function_load(ctx: &mut Ctx<'_>) -> CmdResult {
     // What a master has loaded is loaded: a snapshot may have brought the library already.
     replace |= ctx.node.applying_stream;
     let name = ctx.node.load_library(ctx.args.at(last), replace)?;
-    ctx.node.dirty += 1;
+    changed(ctx);
     ctx.out.bulk(&name);
     Ok(())
 }
@@ -50,7 +57,7 @@ fn function_delete(ctx: &mut Ctx<'_>) -> CmdResult {
     if !ctx.node.functions.delete(ctx.args.at(2)) && !ctx.node.applying_stream {
         return Err("ERR Library not found".into());
     }
-    ctx.node.dirty += 1;
+    changed(ctx);
     ctx.out.ok();
     Ok(())
 }
@@ -67,7 +74,7 @@ fn function_flush(ctx: &mut Ctx<'_>) -> CmdResult {
         return Err("ERR FUNCTION FLUSH only supports SYNC|ASYNC option".into());
     }
     ctx.node.functions.flush();
-    ctx.node.dirty += 1;
+    changed(ctx);
     ctx.out.ok();
     Ok(())
 }
@@ -199,7 +206,7 @@ fn function_restore(ctx: &mut Ctx<'_>) -> CmdResult {
         RestoreError::Value(_) => CommandError::text("ERR failed loading functions from the payload"),
     })?;
     restore(ctx.node, &codes, policy)?;
-    ctx.node.dirty += 1;
+    changed(ctx);
     ctx.out.ok();
     Ok(())
 }

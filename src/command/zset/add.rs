@@ -89,10 +89,9 @@ impl Added {
     }
     fn run(options: AddOptions, pairs: &[(f64, &[u8])], zset: &mut ZSetEdit<'_>) -> Self {
         let mut added = Added::default();
-        // How long the members are counts only where the set is new, as in Redis.
-        let is_new = zset.view().is_empty();
-        let longest = pairs.iter().map(|(_, member)| if is_new { member.len() } else { 0 }).max();
-        zset.expect(pairs.len() as u64, longest.unwrap_or(0));
+        // How long the first member is counts where the set is new, as in Redis: whether a score has been in a listpack shows where it is -0.
+        let first = pairs.first().filter(|_| zset.view().is_empty()).map_or(0, |(_, member)| member.len());
+        zset.expect(pairs.len() as u64, first);
         for &(score, member) in pairs {
             zset.update(member, |old| added.decide(options, old, score));
         }

@@ -7,7 +7,7 @@ use crate::command::scan::scan_elements;
 use crate::command::{Acl, CmdResult, CommandError, Ctx, Flags, Spec};
 use crate::keyspace::{Kind, ZSetRef};
 use crate::types::listpack::ElemBuf;
-use crate::types::number::DoubleBuf;
+use crate::types::number::{DoubleBuf, format_17_digits};
 
 fn zcard(ctx: &mut Ctx<'_>) -> CmdResult {
     let key = ctx.key(1);
@@ -88,20 +88,23 @@ fn zlexcount(ctx: &mut Ctx<'_>) -> CmdResult {
 }
 
 fn zscan(ctx: &mut Ctx<'_>) -> CmdResult {
-    scan_elements(ctx, Kind::ZSet, |entry, scan, found| {
-        let mut put = |name: &[u8], score: f64| {
+    scan_elements(ctx, Kind::ZSet, |entry, scan, found| match entry.zset() {
+        Some(ZSetRef::Sorted(sorted)) => sorted.scan(scan.cursor, scan.count, &mut |name, score| {
             if scan.wants(name) {
                 found.put(name);
-                found.put(DoubleBuf::default().reply(score).as_bytes());
+                found.put(format_17_digits(score).as_bytes());
             }
-        };
-        match entry.zset() {
-            Some(ZSetRef::Sorted(sorted)) => sorted.scan(scan.cursor, scan.count, &mut put),
-            zset => {
-                let mut buffer = ElemBuf::new();
-                zset.expect("a sorted set").for_each(|member, score| put(member.bytes(&mut buffer), score));
-                0
-            }
+        }),
+        zset => {
+            let mut buffer = ElemBuf::new();
+            zset.expect("a sorted set").for_each(|member, score| {
+                let name = member.bytes(&mut buffer);
+                if scan.wants(name) {
+                    found.put(name);
+                    found.put(DoubleBuf::default().reply(score).as_bytes());
+                }
+            });
+            0
         }
     })
 }
