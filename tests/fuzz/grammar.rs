@@ -76,9 +76,9 @@ pub struct Grammar {
 
 /// Keys that no family fills: empty, binary, long.
 const ODD_KEYS: [&[u8]; 4] = [b"", b"\x00\xff\r\nk", b"missing", b"a-key-that-is-longer-than-what-short-strings-may-have-in-their-header"];
-/// How long one command waits that blocks outside of a transaction.
-const SHORT_TIMEOUT: &[u8] = b"0.001";
-const HARMLESS_TIMEOUTS: [&[u8]; 4] = [b"0.001", b"-1", b"x", b""];
+/// How long one command waits that blocks. 6.2 takes a thousandth of a second for ever.
+const SHORT_TIMEOUT: &[u8] = b"0.002";
+const HARMLESS_TIMEOUTS: [&[u8]; 3] = [b"0.002", b"-1", b"x"];
 
 impl Grammar {
     /// `knows`: whether the servers have the command; units with others are left out. `weights`: how often each family comes.
@@ -235,7 +235,7 @@ fn shared(source: &mut Source, name: &str) -> Option<Vec<u8>> {
         "moment_ms" => source.moment(1000),
         "db" => source.pick(&["0", "1", "2", "0", "-1", "99", "x", "15"]).into(),
         "cursor" => source.pick(&["0", "0", "0", "0", "x", "-1", "18446744073709551615", "18446744073709551616", "", "01"]).into(),
-        "timeout" => source.pick(&["0.001", "0.001", "0", "-1", "x", "nan", "0.002"]).into(),
+        "timeout" => source.pick(&["0.002", "0.002", "0", "-1", "x", "nan", "0.003"]).into(),
         _ => return None,
     })
 }
