@@ -205,8 +205,7 @@ fn put_stream(out: &mut Reply, key: Key<'_>) {
 /// XREAD of one stream; false if there is nothing to show.
 fn read_after(ctx: &mut Ctx<'_>, key: Key<'_>, wanted: Wanted, count: usize, out: &mut Reply) -> bool {
     let Wanted::After(id) = wanted else { unreachable!("no group is read for") };
-    let stream = ctx.node.keyspace.db(ctx.db).get(key).filter(|entry| !ctx.node.is_due(entry)).and_then(|entry| entry.stream());
-    let (Some(stream), Some(start)) = (stream, id.next()) else { return false };
+    let (Ok(Some(stream)), Some(start)) = (stream_of(ctx.read(key)), id.next()) else { return false };
     let mut entries = stream.range(start, StreamId::MAX).take(count).peekable();
     if entries.peek().is_none() {
         return false;
@@ -241,6 +240,8 @@ pub(super) fn propagate_consumer(ctx: &mut Ctx<'_>, key: Key<'_>, group: &[u8], 
 
 /// XREADGROUP of one stream; false if there is nothing to show.
 fn read_for(ctx: &mut Ctx<'_>, key: Key<'_>, reader: Reader<'_>, wanted: Wanted, count: usize, out: &mut Reply) -> bool {
+    // The second time, as Redis counts it.
+    ctx.read(key);
     let is_new = meet_consumer(ctx, key, reader.group, reader.consumer);
     let delivered = match wanted {
         Wanted::New => deliver(ctx, key, reader, count, out),

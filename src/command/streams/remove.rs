@@ -122,7 +122,7 @@ fn xdelex(ctx: &mut Ctx<'_>) -> CmdResult {
 
 fn xackdel(ctx: &mut Ctx<'_>) -> CmdResult {
     let (key, name) = (ctx.key(1), ctx.args.at(2));
-    let found = stream_of(ctx.write(key))?.is_some_and(|stream| stream.group(name).is_some());
+    let found = stream_of(ctx.read(key))?.is_some_and(|stream| stream.group(name).is_some());
     let (refs, ids) = refs_and_ids(ctx.args, 3)?;
     if !found {
         put_all_missing(ctx, ids.len());
