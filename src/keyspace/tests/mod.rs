@@ -4,6 +4,7 @@ mod hashes;
 mod model;
 mod scans;
 mod snapshots;
+mod streams;
 
 use std::collections::BTreeMap;
 
