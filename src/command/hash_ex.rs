@@ -1,5 +1,6 @@
 //! HGETEX, HSETEX, HGETDEL: reading or setting fields, and what becomes of them then, in one.
 
+use super::error::cited;
 use super::hash_expiry::{BAD_COUNT, moment, names_at};
 use super::hashes::{hash_of, put, visible};
 use super::key_range::key_range;
@@ -144,7 +145,7 @@ impl<'a> SetEx<'a> {
             }
             let unit = Unit::named(option);
             if unit.is_none() && !is("KEEPTTL") {
-                return Err(format!("ERR unknown argument: {}", String::from_utf8_lossy(option)).into());
+                return Err(format!("ERR unknown argument: {}", cited(option, usize::MAX)).into());
             }
             if expire.is_some() {
                 return Err("ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified".into());

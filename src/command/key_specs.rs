@@ -102,8 +102,8 @@ fn only_gets(args: Args<'_>) -> bool {
     let mut at = 2;
     while let Some(operation) = args.get(at) {
         match operation.to_ascii_uppercase().as_slice() {
-            b"GET" => at += 3,
-            b"OVERFLOW" => at += 2,
+            b"GET" if at + 2 < args.len() => at += 3,
+            b"OVERFLOW" if at + 1 < args.len() => at += 2,
             _ => return false,
         }
     }

@@ -18,6 +18,7 @@ mod support;
 
 mod compare;
 mod families;
+mod getkeys;
 mod grammar;
 mod play;
 mod replicate;
