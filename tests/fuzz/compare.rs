@@ -7,7 +7,6 @@ use super::source::Words;
 
 /// How the replies of a command are compared.
 #[derive(Clone, Copy)]
-#[allow(dead_code, reason = "families to come use all of them")]
 pub enum Rule {
     /// Items in any order, unless all keys named have one of these encodings: there the order is the same on every server.
     Unordered(&'static [&'static str]),

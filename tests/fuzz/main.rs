@@ -28,6 +28,7 @@ mod source;
 mod versions;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::env;
 use std::str::FromStr;
 use std::time::Instant;
@@ -121,13 +122,12 @@ fn run(wanted: &Run) {
         if wanted.oracle == Peer::V7 {
             make_older(&mut units);
         }
-        if let Err(difference) = play(&mut pair, &rules, &units, Setup::of(seed)) {
-            let kind = kind_of(&difference);
-            if !found.contains_key(&kind) {
-                let text = report(&mut pair, &rules, seed, units.clone(), difference);
-                eprintln!("{text}\n");
-                found.insert(kind, text);
-            }
+        if let Err(difference) = play(&mut pair, &rules, &units, Setup::of(seed))
+            && let Entry::Vacant(place) = found.entry(kind_of(&difference))
+        {
+            let text = report(&mut pair, &rules, seed, units.clone(), difference);
+            eprintln!("{text}\n");
+            place.insert(text);
         }
         commands += units.iter().map(|unit| unit.steps.len()).sum::<usize>();
         if wanted.talks && commands / PROGRESS_EVERY > told {

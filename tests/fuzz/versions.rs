@@ -66,10 +66,8 @@ pub fn round_fractions(words: &mut Words) {
         // 6.2 keeps the sign of -0 in its ziplists.
         if is_scored && (is_strange || number == "-0") {
             *word = format!("{open}7").into_bytes();
-        } else if let (true, Ok(value)) = (is_decimal, number.parse::<f64>()) {
-            if value.is_finite() {
-                *word = format!("{open}{}", (value * 4.0).round() / 4.0).into_bytes();
-            }
+        } else if let Some(value) = number.parse::<f64>().ok().filter(|value| is_decimal && value.is_finite()) {
+            *word = format!("{open}{}", (value * 4.0).round() / 4.0).into_bytes();
         }
     }
 }
