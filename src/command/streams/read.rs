@@ -284,7 +284,7 @@ fn deliver(ctx: &mut Ctx<'_>, key: Key<'_>, reader: Reader<'_>, count: usize, ou
         stream.note_deliveries(reader.group, ids.iter().copied());
         if !reader.no_ack {
             stream.edit_group(reader.group, |group| {
-                ids.iter().for_each(|id| group.assign(*id, reader.consumer, now_ms, 1));
+                group.assign_all(&ids, reader.consumer, now_ms, 1);
                 group.edit_consumer(reader.consumer, |consumer| consumer.active_ms = now_ms);
             });
         }

@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::StreamId;
 use crate::types::memory::size_class;
 use crate::types::tree::{Cursor, Tree, Weigh};
@@ -106,6 +108,10 @@ pub struct Group {
 
 /// The place of an ID in a tree of what has IDs.
 fn place<T: Weigh<Hint = StreamId>>(tree: &Tree<T>, id: StreamId) -> Cursor {
+    // Mostly they come in order.
+    if tree.last().is_none_or(|last| last.hint() < id) {
+        return tree.end();
+    }
     tree.search(|other| Some(other < id), |_| unreachable!("hints decide"))
 }
 
@@ -213,33 +219,39 @@ impl Group {
         Some(consumer.pending_len())
     }
 
-    /// An entry is pending for a consumer, whoever had it; it is created if need be.
+    /// An entry is pending for a consumer, whoever had it; the consumer is created if need be.
     pub fn assign(&mut self, id: StreamId, consumer: &[u8], delivered_ms: i64, deliveries: u64) {
-        let at = place(&self.pending, id);
-        let name = match self.consumer(consumer) {
-            Some(consumer) => consumer.name.clone(),
-            None => {
-                self.create_consumer(consumer, delivered_ms);
-                self.consumer(consumer).expect("it has just been created").name.clone()
+        self.assign_all(&[id], consumer, delivered_ms, deliveries);
+    }
+
+    /// The same for several.
+    pub fn assign_all(&mut self, ids: &[StreamId], consumer: &[u8], delivered_ms: i64, deliveries: u64) {
+        self.create_consumer(consumer, delivered_ms);
+        let name = self.consumer(consumer).expect("it is there").name.clone();
+        let mut new_ids: SmallVec<[StreamId; 16]> = SmallVec::new();
+        for &id in ids {
+            let pending = Pending { id, consumer: name.clone(), delivered_ms, deliveries };
+            let at = place(&self.pending, id);
+            match self.pending.get(&at) {
+                Some(old) if old.id == id => {
+                    let old = self.pending.edit(&at, |old| std::mem::replace(old, pending)).consumer;
+                    if old == name {
+                        continue;
+                    }
+                    self.forget(&old, id);
+                }
+                _ => self.pending.insert(&at, pending),
             }
-        };
-        let pending = Pending { id, consumer: name, delivered_ms, deliveries };
-        let old = match self.pending.get(&at) {
-            Some(old) if old.id == id => Some(self.pending.edit(&at, |old| std::mem::replace(old, pending)).consumer),
-            _ => {
-                self.pending.insert(&at, pending);
-                None
-            }
-        };
-        if old.as_deref() == Some(consumer) {
+            new_ids.push(id);
+        }
+        if new_ids.is_empty() {
             return;
         }
-        if let Some(old) = old {
-            self.forget(&old, id);
-        }
         self.edit_consumer(consumer, |consumer| {
-            let at = place(&consumer.pending, id);
-            consumer.pending.insert(&at, id);
+            for id in new_ids {
+                let at = place(&consumer.pending, id);
+                consumer.pending.insert(&at, id);
+            }
         });
     }
 
