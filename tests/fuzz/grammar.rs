@@ -268,9 +268,9 @@ fn in_some_case(source: &mut Source, text: &str) -> Vec<u8> {
     }
 }
 
-/// Now and then breaks a command a little; not those on keys whose content has to be of one kind.
+/// Now and then breaks a command a little; not those on keys whose content has to be of one kind, nor SCAN's cursor.
 fn change(source: &mut Source, words: &mut Words) {
-    if words.iter().any(|word| word.starts_with(b"lex-")) {
+    if words[0].eq_ignore_ascii_case(b"SCAN") || words.iter().any(|word| word.starts_with(b"lex-")) {
         return;
     }
     match source.below(120) {

@@ -6,7 +6,7 @@ use crate::reply::Reply;
 use crate::source::Words;
 
 /// Options and operations that came after 7.0, or whose effects differ: command, word, since when or why.
-const NEWER: [(&str, &str, &str); 17] = [
+const NEWER: [(&str, &str, &str); 19] = [
     ("BITOP", "DIFF", "8.2"),
     ("BITOP", "DIFF1", "8.2"),
     ("BITOP", "ANDOR", "8.2"),
@@ -23,6 +23,8 @@ const NEWER: [(&str, &str, &str); 17] = [
     ("XTRIM", "ACKED", "8.2"),
     ("XREAD", "+", "7.4"),
     ("SORT", "STORE", "what is a number"),
+    ("SCAN", "MATCH", "expired keys that do not match stay"),
+    ("SCAN", "TYPE", "expired keys that do not match stay"),
     ("XGROUP", "ENTRIESREAD", "numbers that make no sense are put right since 8.0"),
 ];
 

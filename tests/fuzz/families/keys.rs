@@ -36,9 +36,10 @@ pub const FAMILY: Family = Family {
         (4, "TOUCH key+"),
         (3, "KEYS pattern"),
         (4, "SCAN 0 COUNT 100000 [TYPE type] [MATCH pattern]"),
-        (2, "SCAN cursor COUNT 100000 [TYPE type|MATCH pattern|COUNT 100000|BAD]*"),
-        (2, "SCAN garbage"),
-        (1, "SCAN cursor COUNT {0|-1|'x'|9223372036854775808}"),
+        // From cursors that mean something else to each server expired keys must not be met: KEYS deletes all of them.
+        (2, "KEYS '*' ; SCAN cursor COUNT 100000 [TYPE type|MATCH pattern|COUNT 100000|BAD]*"),
+        (2, "KEYS '*' ; SCAN garbage"),
+        (1, "KEYS '*' ; SCAN cursor COUNT {0|-1|'x'|9223372036854775808}"),
         (3, "DBSIZE"),
         (8, "RENAME key key"),
         (5, "RENAMENX key key"),

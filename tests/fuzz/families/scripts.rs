@@ -44,7 +44,7 @@ pub const FAMILY: Family = Family {
                 "error('stop')",
                 "nosuch()",
                 "x = 1",
-                "return redis.setresp(3) or redis.call('HGETALL',KEYS[1])",
+                "return redis.setresp(3) or redis.call('ZSCORE',KEYS[1],ARGV[1])",
                 "redis.setresp(3); return redis.call('GET',KEYS[1])",
                 "return redis.call('EXISTS',KEYS[1]) + 0.5",
                 "#!lua flags=no-writes\nreturn redis.call('SET',KEYS[1],'x')",
