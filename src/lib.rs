@@ -9,8 +9,9 @@
 //! - [`actor`]: the shells. Connections read, the Keyspace runs the turn, ReplicationMaster and ReplicaSessions feed slaves, ReplicaClient follows a
 //!   master, SnapshotWorkers encode on threads of their own. No parsing of commands, no data structures.
 //! - [`command`]: the table of commands, one file a family, the checks before and the effects after; the node's state that they work on. Never a socket.
+//! - [`script`]: the Lua interpreter and its sandbox. No commands: a host runs those.
 //! - [`persistence`]: snapshot files and spools. No encoding.
-//! - [`keyspace`]: databases, the table, expiry, capture for snapshots. No clients, no wire, no clock but what it is told.
+//! - [`keyspace`]: databases, the table, collections, expiry, capture for snapshots. No clients, no wire, no clock but what it is told.
 //! - [`replication`]: the stream with its numbering and backlog, the PSYNC decision, the slave's handshake as a state machine. No I/O, no actors.
 //! - [`rdb`]: bytes to values and back.
 //! - [`resp`]: requests and replies. [`types`]: what values are made of. [`config`]: directives. [`env`]: clock, randomness, network, disk, threads: the only
