@@ -14,10 +14,6 @@ impl StreamId {
     pub const MIN: StreamId = StreamId { ms: 0, seq: 0 };
     pub const MAX: StreamId = StreamId { ms: u64::MAX, seq: u64::MAX };
 
-    pub fn new(ms: u64, seq: u64) -> Self {
-        StreamId { ms, seq }
-    }
-
     /// `ms-seq`, or `ms` alone with `seq` in the other's place. Redis reads a C string of less than 128 bytes.
     pub fn parse(text: &[u8], seq: u64) -> Option<StreamId> {
         if text.len() >= 128 {

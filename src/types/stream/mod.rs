@@ -183,10 +183,6 @@ impl Stream {
         self.blocks.get(&self.block_of(id)?)?.find(id).filter(|entry| !entry.is_deleted())
     }
 
-    pub fn contains(&self, id: StreamId) -> bool {
-        self.get(id).is_some()
-    }
-
     /// Entries from `start` to `end`, from both ends.
     pub fn range(&self, start: StreamId, end: StreamId) -> Range<'_> {
         Range::new(self, start, end)

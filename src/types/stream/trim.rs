@@ -152,12 +152,12 @@ impl Stream {
     }
 
     /// Whether a group has yet to read or to acknowledge this entry.
-    pub fn is_referenced(&self, id: StreamId) -> bool {
+    fn is_referenced(&self, id: StreamId) -> bool {
         self.groups().any(|(_, group)| group.last_id() < id || group.pending(id).is_some())
     }
 
     /// Every group forgets that the entry is pending.
-    pub fn release(&mut self, id: StreamId, removed: &mut Removed) {
+    fn release(&mut self, id: StreamId, removed: &mut Removed) {
         let names: Vec<Box<[u8]>> = self.groups().filter(|(_, group)| group.pending(id).is_some()).map(|(name, _)| name.into()).collect();
         for name in names {
             self.edit_group(&name, |group| group.ack(id));
