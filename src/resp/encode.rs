@@ -28,7 +28,7 @@ impl Reply {
     pub fn simple(&mut self, text: &str) {
         self.line(b'+', text);
     }
-    /// `-text`, where `text` begins with its code; CR and LF become spaces.
+    /// `-text`, where `text` begins with its code; CR and LF become spaces, but for those at the end.
     pub fn error(&mut self, text: &str) {
         self.line(b'-', text);
     }
@@ -123,6 +123,8 @@ impl Reply {
 
     /// A line can't hold a line end; Redis puts blanks there.
     fn line(&mut self, kind: u8, text: &str) {
+        // As Redis does: line ends at the end are dropped, others become spaces.
+        let text = text.trim_end_matches(['\r', '\n']);
         self.buf.reserve(text.len() + 3);
         self.buf.push(kind);
         let start = self.buf.len();
@@ -191,6 +193,7 @@ mod tests {
         same(Reply::ok, "+OK\r\n");
         same(|reply| reply.simple("PONG"), "+PONG\r\n");
         same(|reply| reply.error("ERR a\r\nb"), "-ERR a  b\r\n");
+        same(|reply| reply.error("ERR a\r\n"), "-ERR a\r\n");
         same(|reply| reply.int(0), ":0\r\n");
         same(|reply| reply.int(10), ":10\r\n");
         same(|reply| reply.int(i64::MIN), ":-9223372036854775808\r\n");

@@ -6,8 +6,12 @@ use crate::command::key_range::key_range;
 use crate::command::zset::{compare_members, reply_member, store};
 use crate::command::{Acl, Begin, CmdResult, CommandError, Ctx, Find, Flags, KeySpec, Spec};
 use crate::keyspace::{Bound, Db, Entry, Key, ZSetRef};
-use crate::types::geo::{Areas, Position};
+use crate::types::geo::{Areas, Position, Shape};
 use crate::types::listpack::Elem;
+use crate::types::number::DoubleBuf;
+
+/// Members that one ZADD of the stream names, at most.
+const PAIRS_PER_EFFECT: usize = 512;
 
 struct Hit<'a> {
     member: Elem<'a>,
@@ -75,6 +79,7 @@ fn reply(ctx: &mut Ctx<'_>, search: &Search<'_>, key: Option<Key<'_>>) {
 fn store_hits(ctx: &mut Ctx<'_>, search: &Search<'_>, key: Option<Key<'_>>, to: Key<'_>, event: &str) {
     let db = ctx.node.keyspace.db(ctx.db);
     let mut new = db.new_zset();
+    let mut stored: Vec<[Vec<u8>; 2]> = Vec::new();
     if let Some(zset) = found(db, key) {
         let score = |hit: Hit<'_>| if search.stores_distances { hit.distance } else { hit.score };
         let mut pairs: Vec<_> = hits(zset, search).into_iter().map(|hit| (hit.member, score(hit))).collect();
@@ -84,9 +89,20 @@ fn store_hits(ctx: &mut Ctx<'_>, search: &Search<'_>, key: Option<Key<'_>>, to: 
         let mut edit = new.edit();
         edit.expect(pairs.len() as u64, pairs.iter().map(|(member, _)| member.len()).max().unwrap_or(0));
         pairs.iter().for_each(|(member, score)| edit.push(*member, *score));
+        // 6.2 finds others in a box than later versions do, so slaves are told what was found.
+        if matches!(search.shape, Shape::Box { .. }) {
+            stored = pairs.iter().map(|(member, score)| [DoubleBuf::default().reply(*score).as_bytes().to_vec(), member.to_vec()]).collect();
+        }
     }
     let dirty = ctx.node.dirty;
     let len = store(ctx, to, new, event);
+    if matches!(search.shape, Shape::Box { .. }) && ctx.node.dirty != dirty {
+        ctx.propagate(&[b"DEL", to.bytes]);
+        for pairs in stored.chunks(PAIRS_PER_EFFECT) {
+            let effect: Vec<&[u8]> = [b"ZADD", to.bytes].into_iter().chain(pairs.iter().flatten().map(Vec::as_slice)).collect();
+            ctx.propagate(&effect);
+        }
+    }
     // Redis counts every member.
     ctx.node.dirty = ctx.node.dirty.max(dirty + len);
 }

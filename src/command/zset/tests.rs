@@ -29,6 +29,10 @@ fn the_stream_says_what_has_changed() {
         ("georadius g 15 37 200 km", &[]),
         ("georadius g 15 37 200 km store gs", &["georadius g 15 37 200 km store gs"]),
         ("geosearchstore gs g fromlonlat 15 37 byradius 1 km", &["geosearchstore gs g fromlonlat 15 37 byradius 1 km"]),
+        ("geoadd gb 13.361389 38.115556 p", &["zadd gb 3479099956230698 p"]),
+        ("geosearchstore gs gb fromlonlat 13 38 bybox 200 200 km", &["MULTI", "DEL gs", "ZADD gs 3479099956230698 p", "EXEC"]),
+        ("geosearchstore gs gb fromlonlat 90 38 bybox 1 1 km", &["DEL gs"]),
+        ("geosearchstore gs gb fromlonlat 90 38 bybox 1 1 km", &[]),
     ] {
         assert_eq!(b.streamed(line), effects, "{line}");
     }
