@@ -159,7 +159,11 @@ impl<'a> SetEx<'a> {
                 }
             });
         }
-        let count = parse_i64(ctx.args.get(index).ok_or_else(arity)?).and_then(|count| i32::try_from(count).ok());
+        // Room for the count, a field and its value is looked for first.
+        if ctx.args.len() < index + 3 {
+            return Err(arity());
+        }
+        let count = parse_i64(ctx.args.at(index)).and_then(|count| i32::try_from(count).ok());
         let count = count.filter(|count| *count > 0).ok_or(CommandError::text("ERR invalid number of fields"))?;
         let pairs = ctx.args.tail(index + 1);
         if pairs.len() as u64 != 2 * count as u64 {
@@ -308,6 +312,7 @@ mod tests {
             ("hsetex h FNX FXX FIELDS 1 a 1", "-ERR Only one of FXX or FNX arguments can be specified", vec![]),
             ("hsetex h EX 1 KEEPTTL FIELDS 1 a 1", "-ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified", vec![]),
             ("hsetex h FIELDS 0 a 1", "-ERR invalid number of fields", vec![]),
+            ("hsetex h PX 5 FIELDS 0", "-ERR wrong number of arguments for 'hsetex' command", vec![]),
             ("hsetex h FIELDS 1 a 1 EX 10", "-ERR wrong number of arguments for 'hsetex' command", vec![]),
         ] {
             b.stream();

@@ -5,6 +5,7 @@ use crate::command::key_range::key_range;
 use crate::command::{Acl, CmdResult, CommandError, Ctx, Flags, Spec};
 use crate::config::Events;
 use crate::keyspace::{Entry, Key, Kind, NewZSet};
+use crate::types::listpack::ElemBuf;
 
 /// Puts a new sorted set in the place of whatever is there; if it is empty the key is deleted. Replies how many members there are, and
 /// returns it.
@@ -45,7 +46,12 @@ fn zrangestore(ctx: &mut Ctx<'_>) -> CmdResult {
             // Only of these Redis knows before how many there will be. It shows in the sign of -0, which a listpack forgets.
             edit.expect(ranks.end - ranks.start, 0);
         }
-        zset.for_range(ranks, false, |member, score| edit.push(member, score));
+        // In the order in which Redis takes them, for the same reason.
+        if asked.reverse {
+            zset.for_range(ranks, true, |member, score| edit.set(member.bytes(&mut ElemBuf::new()), score));
+        } else {
+            zset.for_range(ranks, false, |member, score| edit.push(member, score));
+        }
     }
     store(ctx, to, new, "zrangestore");
     Ok(())
