@@ -5,10 +5,10 @@ use std::ops::Range;
 
 use smallvec::SmallVec;
 
-use super::key_range::key_range;
+use super::key_range::{key_num, key_range};
 use super::key_waits::{KeysWanted, timeout_seconds};
 use super::lists::{list_of, parse_side, pop_and_reply, pop_event, push_event, writable_len};
-use super::{Acl, Begin, CmdResult, CommandError, Ctx, Find, Flags, KeySpec, Propagate, Spec};
+use super::{Acl, CmdResult, CommandError, Ctx, Flags, Propagate, Spec};
 use crate::config::Events;
 use crate::keyspace::{Kind, Side};
 use crate::types::listpack::ElemBuf;
@@ -200,12 +200,7 @@ pub(super) const ROWS: &[Spec] = &[
              Deletes the list if the last element was moved.",
         ),
     Spec::new("blmpop", -5, Flags::WRITE.union(Flags::BLOCKING).union(Flags::MOVABLEKEYS), blmpop)
-        .key_specs(&[KeySpec {
-            flags: &["RW", "access", "delete"],
-            begin: Begin::Index(2),
-            find: Find::KeyNum { keynum_index: 0, first_key: 1, step: 1 },
-            notes: "",
-        }])
+        .key_specs(&[key_num(&["RW", "access", "delete"], 2)])
         .propagate(Propagate::Effects)
         .acl(Acl::LIST)
         .docs(
@@ -262,12 +257,7 @@ pub(super) const ROWS: &[Spec] = &[
             "Returns an element after popping it from one list and pushing it to another. Deletes the list if the last element was moved.",
         ),
     Spec::new("lmpop", -4, Flags::WRITE.union(Flags::MOVABLEKEYS), lmpop)
-        .key_specs(&[KeySpec {
-            flags: &["RW", "access", "delete"],
-            begin: Begin::Index(1),
-            find: Find::KeyNum { keynum_index: 0, first_key: 1, step: 1 },
-            notes: "",
-        }])
+        .key_specs(&[key_num(&["RW", "access", "delete"], 1)])
         .propagate(Propagate::Effects)
         .acl(Acl::LIST)
         .docs(

@@ -1,8 +1,8 @@
 //! Operations between sets: intersection, union, difference, and their storing forms.
 
-use super::key_range::key_range;
+use super::key_range::{key_num, key_range};
 use super::sets::{put_member, set_of};
-use super::{Acl, Begin, CmdResult, CommandError, Ctx, Find, Flags, KeySpec, Spec};
+use super::{Acl, CmdResult, CommandError, Ctx, Flags, Spec};
 use crate::config::Events;
 use crate::keyspace::{Db, Entry, Key, NewSet, SetRef};
 use crate::resp::Reply;
@@ -197,12 +197,7 @@ pub(super) const ROWS: &[Spec] = &[
             "Returns the intersect of multiple sets.",
         ),
     Spec::new("sintercard", -3, Flags::READONLY.union(Flags::MOVABLEKEYS), sintercard)
-        .key_specs(&[KeySpec {
-            flags: &["RO", "access"],
-            begin: Begin::Index(1),
-            find: Find::KeyNum { keynum_index: 0, first_key: 1, step: 1 },
-            notes: "",
-        }])
+        .key_specs(&[key_num(&["RO", "access"], 1)])
         .acl(Acl::SET)
         .docs(
             "set",

@@ -6,8 +6,8 @@ use smallvec::SmallVec;
 
 use super::store::store;
 use super::{Listing, compare_members};
-use crate::command::key_range::key_range;
-use crate::command::{Acl, Begin, CmdResult, CommandError, Ctx, Find, Flags, KeySpec, Spec};
+use crate::command::key_range::{key_num, key_range};
+use crate::command::{Acl, CmdResult, CommandError, Ctx, Flags, Spec};
 use crate::keyspace::{Db, Key, Kind, NewZSet, SetRef, ZSetRef};
 use crate::resp::Args;
 use crate::types::listpack::{Elem, ElemBuf};
@@ -324,12 +324,7 @@ fn zintercard(ctx: &mut Ctx<'_>) -> CmdResult {
 pub(super) const ROWS: &[Spec] = &[
     Spec::new("zdiff", -3, Flags::READONLY.union(Flags::MOVABLEKEYS), zdiff)
         .keys(0, 0, 0)
-        .key_specs(&[KeySpec {
-            flags: &["RO", "access"],
-            begin: Begin::Index(1),
-            find: Find::KeyNum { keynum_index: 0, first_key: 1, step: 1 },
-            notes: "",
-        }])
+        .key_specs(&[key_num(&["RO", "access"], 1)])
         .acl(Acl::SORTEDSET)
         .docs(
             "sorted-set",
@@ -340,10 +335,7 @@ pub(super) const ROWS: &[Spec] = &[
         ),
     Spec::new("zdiffstore", -4, Flags::WRITE.union(Flags::DENYOOM).union(Flags::MOVABLEKEYS), zdiffstore)
         .keys(1, 1, 1)
-        .key_specs(&[
-            key_range(&["OW", "update"], 1, 0, 1),
-            KeySpec { flags: &["RO", "access"], begin: Begin::Index(2), find: Find::KeyNum { keynum_index: 0, first_key: 1, step: 1 }, notes: "" },
-        ])
+        .key_specs(&[key_range(&["OW", "update"], 1, 0, 1), key_num(&["RO", "access"], 2)])
         .acl(Acl::SORTEDSET)
         .docs(
             "sorted-set",
@@ -354,12 +346,7 @@ pub(super) const ROWS: &[Spec] = &[
         ),
     Spec::new("zinter", -3, Flags::READONLY.union(Flags::MOVABLEKEYS), zinter)
         .keys(0, 0, 0)
-        .key_specs(&[KeySpec {
-            flags: &["RO", "access"],
-            begin: Begin::Index(1),
-            find: Find::KeyNum { keynum_index: 0, first_key: 1, step: 1 },
-            notes: "",
-        }])
+        .key_specs(&[key_num(&["RO", "access"], 1)])
         .acl(Acl::SORTEDSET)
         .docs(
             "sorted-set",
@@ -370,12 +357,7 @@ pub(super) const ROWS: &[Spec] = &[
         ),
     Spec::new("zintercard", -3, Flags::READONLY.union(Flags::MOVABLEKEYS), zintercard)
         .keys(0, 0, 0)
-        .key_specs(&[KeySpec {
-            flags: &["RO", "access"],
-            begin: Begin::Index(1),
-            find: Find::KeyNum { keynum_index: 0, first_key: 1, step: 1 },
-            notes: "",
-        }])
+        .key_specs(&[key_num(&["RO", "access"], 1)])
         .acl(Acl::SORTEDSET)
         .docs(
             "sorted-set",
@@ -385,10 +367,7 @@ pub(super) const ROWS: &[Spec] = &[
         ),
     Spec::new("zinterstore", -4, Flags::WRITE.union(Flags::DENYOOM).union(Flags::MOVABLEKEYS), zinterstore)
         .keys(1, 1, 1)
-        .key_specs(&[
-            key_range(&["OW", "update"], 1, 0, 1),
-            KeySpec { flags: &["RO", "access"], begin: Begin::Index(2), find: Find::KeyNum { keynum_index: 0, first_key: 1, step: 1 }, notes: "" },
-        ])
+        .key_specs(&[key_range(&["OW", "update"], 1, 0, 1), key_num(&["RO", "access"], 2)])
         .acl(Acl::SORTEDSET)
         .docs(
             "sorted-set",
@@ -399,12 +378,7 @@ pub(super) const ROWS: &[Spec] = &[
         ),
     Spec::new("zunion", -3, Flags::READONLY.union(Flags::MOVABLEKEYS), zunion)
         .keys(0, 0, 0)
-        .key_specs(&[KeySpec {
-            flags: &["RO", "access"],
-            begin: Begin::Index(1),
-            find: Find::KeyNum { keynum_index: 0, first_key: 1, step: 1 },
-            notes: "",
-        }])
+        .key_specs(&[key_num(&["RO", "access"], 1)])
         .acl(Acl::SORTEDSET)
         .docs(
             "sorted-set",
@@ -415,10 +389,7 @@ pub(super) const ROWS: &[Spec] = &[
         ),
     Spec::new("zunionstore", -4, Flags::WRITE.union(Flags::DENYOOM).union(Flags::MOVABLEKEYS), zunionstore)
         .keys(1, 1, 1)
-        .key_specs(&[
-            key_range(&["OW", "update"], 1, 0, 1),
-            KeySpec { flags: &["RO", "access"], begin: Begin::Index(2), find: Find::KeyNum { keynum_index: 0, first_key: 1, step: 1 }, notes: "" },
-        ])
+        .key_specs(&[key_range(&["OW", "update"], 1, 0, 1), key_num(&["RO", "access"], 2)])
         .acl(Acl::SORTEDSET)
         .docs(
             "sorted-set",

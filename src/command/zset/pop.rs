@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use super::{Listing, look_up, reply_member, tell};
-use crate::command::key_range::key_range;
+use crate::command::key_range::{key_num, key_range};
 use crate::command::key_waits::{KeysWanted, timeout_seconds};
-use crate::command::{Acl, Begin, CmdResult, CommandError, Ctx, Find, Flags, KeySpec, Spec};
+use crate::command::{Acl, CmdResult, CommandError, Ctx, Flags, Spec};
 use crate::keyspace::{Key, Kind, ZSetEdit};
 use crate::resp::Reply;
 use crate::types::listpack::Elem;
@@ -208,12 +208,7 @@ fn bzpopmax(ctx: &mut Ctx<'_>) -> CmdResult {
 pub(super) const ROWS: &[Spec] = &[
     Spec::new("bzmpop", -5, Flags::WRITE.union(Flags::BLOCKING).union(Flags::MOVABLEKEYS), bzmpop)
         .keys(0, 0, 0)
-        .key_specs(&[KeySpec {
-            flags: &["RW", "access", "delete"],
-            begin: Begin::Index(2),
-            find: Find::KeyNum { keynum_index: 0, first_key: 1, step: 1 },
-            notes: "",
-        }])
+        .key_specs(&[key_num(&["RW", "access", "delete"], 2)])
         .acl(Acl::SORTEDSET)
         .docs(
             "sorted-set",
@@ -247,12 +242,7 @@ pub(super) const ROWS: &[Spec] = &[
         ),
     Spec::new("zmpop", -4, Flags::WRITE.union(Flags::MOVABLEKEYS), zmpop)
         .keys(0, 0, 0)
-        .key_specs(&[KeySpec {
-            flags: &["RW", "access", "delete"],
-            begin: Begin::Index(1),
-            find: Find::KeyNum { keynum_index: 0, first_key: 1, step: 1 },
-            notes: "",
-        }])
+        .key_specs(&[key_num(&["RW", "access", "delete"], 1)])
         .acl(Acl::SORTEDSET)
         .docs(
             "sorted-set",
