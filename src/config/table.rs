@@ -144,6 +144,7 @@ pub static TABLE: &[Directive] = &[
     yes_no("replica-read-only", |c| c.replica_read_only, |c, v| c.replica_read_only = v).alias("slave-read-only"),
     yes_no("repl-diskless-sync", |c| c.repl_diskless_sync, |c, v| c.repl_diskless_sync = v),
     number("repl-diskless-sync-delay", 0, INT_MAX, |c| c.repl_diskless_sync_delay as i64, |c, v| c.repl_diskless_sync_delay = v as u64),
+    number("repl-sync-keep-seconds", 0, INT_MAX, |c| c.repl_sync_keep_seconds as i64, |c, v| c.repl_sync_keep_seconds = v as u64),
     number("repl-ping-replica-period", 1, INT_MAX, |c| c.repl_ping_replica_period as i64, |c, v| c.repl_ping_replica_period = v as u64)
         .alias("repl-ping-slave-period"),
     number("repl-timeout", 1, INT_MAX, |c| c.repl_timeout as i64, |c, v| c.repl_timeout = v as u64),
@@ -313,7 +314,7 @@ mod tests {
         }
         let compared = |directive: &Directive| REDIS_DEFAULTS.iter().any(|(name, _)| *name == directive.name);
         let own: Vec<_> = TABLE.iter().filter(|directive| !compared(directive)).map(|directive| directive.name).collect();
-        assert_eq!(own, ["log-format", "rename-command", "dir"]);
+        assert_eq!(own, ["log-format", "rename-command", "dir", "repl-sync-keep-seconds"]);
     }
 
     #[test]

@@ -57,6 +57,8 @@ pub struct Config {
     pub repl_diskless_sync: bool,
     /// 0, where Redis waits 5 s: slaves that come while a snapshot is made share it anyway.
     pub repl_diskless_sync_delay: u64,
+    /// For how long both ends of a broken sync keep what they have of its snapshot.
+    pub repl_sync_keep_seconds: u64,
     pub repl_disable_tcp_nodelay: bool,
     pub min_replicas_to_write: u32,
     pub min_replicas_max_lag: u64,
@@ -208,6 +210,7 @@ impl Default for Config {
             repl_backlog_ttl: 3600,
             repl_diskless_sync: true,
             repl_diskless_sync_delay: 0,
+            repl_sync_keep_seconds: 60,
             repl_disable_tcp_nodelay: false,
             min_replicas_to_write: 0,
             min_replicas_max_lag: 10,
