@@ -106,6 +106,7 @@ impl ReplicaClient {
         let was_up = ended.is_ok();
         let reason = ended.err().unwrap_or(LinkFailure::Closed).to_string();
         let state = &mut *state;
+        state.sync_from_master_failed(&reason);
         let Role::Replica(link) = &mut state.role else { return };
         warn!(state.log, "The link to the master is down"; "master" => format!("{}:{}", link.host, link.port), "why" => &reason);
         link.last_error = Some(reason);
@@ -290,6 +291,7 @@ impl Attempt {
             None => info!(state.log, "Full resync from a master that knows only SYNC"),
         }
         let now_ms = state.steady_ms;
+        state.sync_from_master_began(history);
         let link = link_of(&mut state)?;
         link.sync_read_bytes = 0;
         link.sync_total_bytes = None;
@@ -374,6 +376,7 @@ impl Attempt {
             state.touch_all_watchers(crate::keyspace::DbIndex(db));
         }
         state.stream.adopt(replid, offset);
+        state.sync_from_master_done(loaded.bytes);
         let link = link_of(state)?;
         link.history_broken = history.is_none();
         link.cached = history;
@@ -388,6 +391,7 @@ impl Attempt {
         let mut state = self.shell.state.borrow_mut();
         let state = &mut *state;
         info!(state.log, "Successful partial resynchronization with master."; "offset" => state.stream.offset().0);
+        state.continued_from_master(state.stream.offset());
         state.stream.activate(None);
         if let Some(replid) = replid.filter(|replid| *replid != state.stream.replid) {
             info!(state.log, "Master replication ID changed to {replid}");

@@ -180,8 +180,10 @@ impl ReplicaSession {
 
     fn fail(&self, why: &str) {
         let mut state = self.shell.state.borrow_mut();
-        if let Some(client) = state.clients.get(self.conn.slot) {
+        let state = &mut *state;
+        if let Some(client) = state.clients.get_mut(self.conn.slot) {
             warn!(state.log, "Connection with replica lost"; "addr" => %client.addr, "why" => why);
+            client.replica.get_or_insert_default().lost_because = Some(why.to_owned());
         }
         state.requests.push(Request::Close(self.conn.slot));
         self.shell.request_turn();
@@ -263,6 +265,8 @@ impl ReplicaSession {
         if let Phase::Snapshot { asked_from, reading, .. } = &mut self.phase {
             *asked_from += bytes.len() as u64;
             *reading = false;
+            let sent = *asked_from;
+            self.with_replica(|_, replica| replica.snapshot_sent = sent);
             self.piece = bytes;
             self.go_on(ctx);
         }
@@ -278,6 +282,9 @@ impl ReplicaSession {
             replica.snapshot = None;
             replica.state = if awaits { ReplicaState::WaitAck } else { ReplicaState::Online };
             replica.ack_ms = state.steady_ms;
+            if let Some(number) = replica.sync.take() {
+                state.syncs.done(number, state.moment(), replica.snapshot_sent);
+            }
             info!(state.log, "Snapshot sent to replica"; "offset" => replica.sent.0, "bytes" => source.as_ref().map_or(0, |source| source.bytes));
         });
         self.shell.addresses().master.do_send(super::replication_master::SnapshotSent);

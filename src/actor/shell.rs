@@ -327,6 +327,10 @@ impl Shell {
                 remember_history(state, client.db);
             }
             if client.flags.contains(ClientFlags::REPLICA) {
+                if let Some((number, replica)) = client.replica.as_ref().and_then(|replica| Some((replica.sync?, replica))) {
+                    let why = replica.lost_because.as_deref().unwrap_or("the connection was lost");
+                    state.syncs.failed(number, state.moment(), replica.snapshot_sent, why);
+                }
                 self.addresses().master.do_send(super::replication_master::ReplicaGone(slot));
             }
         }

@@ -25,6 +25,7 @@ mod docs;
 mod dump;
 mod expire;
 mod expire_cycle;
+mod explain;
 mod flush;
 mod geo;
 mod hash_due;
@@ -103,6 +104,7 @@ pub(crate) fn families() -> Vec<&'static [Spec]> {
         debug::ROWS,
         dump::ROWS,
         expire::ROWS,
+        explain::ROWS,
         flush::ROWS,
         hash_ex::ROWS,
         hash_expiry::ROWS,

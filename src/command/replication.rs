@@ -5,9 +5,11 @@ use std::net::IpAddr;
 
 use slog::{info, warn};
 
-use super::role_info::role;
+use super::role_info::{self, role};
 use super::{Acl, ClientFlags, CmdResult, CommandError, Ctx, Flags, NodeState, Request, Slot, Spec};
-use crate::replication::{MasterLink, PsyncDecision, PsyncRefusal, ReplId, ReplOffset, Replica, ReplicaState, Role, StreamPos};
+use crate::replication::{
+    Direction, MasterLink, PsyncDecision, PsyncRefusal, ReplId, ReplOffset, Replica, ReplicaState, Role, StreamPos, SyncNumber, SyncReason,
+};
 use crate::resp::encode_command;
 use crate::types::number::parse_i64;
 
@@ -67,6 +69,7 @@ fn is_own_address(node: &NodeState, reached_at: Option<IpAddr>, host: &str, port
 
 /// Ends the link to the present master at this very command: what else of its stream has been read is not applied any more.
 fn cut_link(node: &mut NodeState) {
+    node.sync_from_master_failed("this node follows another master now, or none");
     for (_, client) in node.clients.iter_mut() {
         if client.is(ClientFlags::MASTER) {
             client.flags |= ClientFlags::CLOSE_ASAP;
@@ -264,12 +267,15 @@ fn take_over(ctx: &mut Ctx<'_>) -> CmdResult {
 fn continue_sync(ctx: &mut Ctx<'_>, sent: ReplOffset) {
     let replid = ctx.node.stream.replid;
     become_replica(ctx, ReplicaState::Online).sent = sent;
+    let lacking = ctx.node.stream.offset().0 - sent.0;
+    let (at, number) = (ctx.node.moment(), begin_sync(ctx, SyncReason::Continued, sent));
+    ctx.node.syncs.done(number, at, lacking);
     let named = told(ctx).capa_psync2;
     ctx.out.simple(&if named { format!("CONTINUE {replid}") } else { "CONTINUE".to_owned() });
     ctx.node.stats.sync_partial_ok += 1;
     ctx.node.requests.push(Request::ContinueSync(ctx.slot));
     info!(ctx.node.log, "Partial resynchronization request accepted"; "replica" => %ctx.client().addr, "after" => sent.0,
-        "bytes" => ctx.node.stream.offset().0 - sent.0);
+        "bytes" => lacking);
 }
 
 /// FULLRESYNC is said when the snapshot begins, since it tells the place where it was taken.
@@ -285,7 +291,17 @@ fn full_sync(ctx: &mut Ctx<'_>, refusal: Option<PsyncRefusal>) {
         ctx.node.stats.sync_partial_err += 1;
     }
     ctx.node.requests.push(Request::FullSync(ctx.slot));
-    info!(ctx.node.log, "Full resync requested by replica"; "replica" => %ctx.client().addr, "reason" => refusal.map_or("plain-sync", PsyncRefusal::code));
+    let reason = refusal.map_or(SyncReason::PlainSync, SyncReason::Psync);
+    let number = begin_sync(ctx, reason, ctx.node.stream.offset());
+    told(ctx).sync = Some(number);
+    info!(ctx.node.log, "Full resync requested by replica"; "replica" => %ctx.client().addr, "reason" => reason.code());
+}
+
+/// Notes the sync of this client; its address is known by now.
+fn begin_sync(ctx: &mut Ctx<'_>, reason: SyncReason, offset: ReplOffset) -> SyncNumber {
+    let peer = ctx.node.clients.get(ctx.slot).and_then(|client| Some(role_info::replica_address(client, client.replica.as_ref()?)));
+    let at = ctx.node.moment();
+    ctx.node.syncs.begin(at, Direction::ToReplica, peer.unwrap_or_default(), reason, offset)
 }
 
 fn become_replica<'a>(ctx: &'a mut Ctx<'_>, state: ReplicaState) -> &'a mut Replica {

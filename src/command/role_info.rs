@@ -43,6 +43,11 @@ fn address(client: &Client, replica: &Replica) -> String {
     }
 }
 
+/// Where the slave serves, as host and port.
+pub(super) fn replica_address(client: &Client, replica: &Replica) -> String {
+    format!("{}:{}", address(client, replica), replica.listening_port)
+}
+
 fn field(out: &mut String, name: &str, value: impl Display) {
     out.push_str(&format!("{name}:{value}\r\n"));
 }

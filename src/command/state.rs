@@ -12,7 +12,7 @@ use crate::env::Env;
 use crate::keyspace::{DbIndex, Keyspace, UnixMs, Watches};
 use crate::log::LevelSwitch;
 use crate::rdb::Dumper;
-use crate::replication::{ReplId, Role, Stream};
+use crate::replication::{Direction, Moment, ReplId, ReplOffset, Role, Stream, SyncHistory, SyncReason};
 
 /// What a command asks of the actors; carried out when the turn ends, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,6 +124,8 @@ pub struct NodeState {
     pub bystanders: Option<Rc<dyn Bystanders>>,
     pub role: Role,
     pub stream: Stream,
+    /// The last syncs, with slaves and with the master.
+    pub syncs: SyncHistory,
     pub stats: Stats,
     pub slowlog: Slowlog,
     pub latency: Latency,
@@ -184,6 +186,7 @@ impl NodeState {
             bystanders: None,
             role: Role::Master,
             stream: Stream::new(ReplId::random(&*env.random), config.repl_backlog_size),
+            syncs: SyncHistory::default(),
             stats: Stats::default(),
             slowlog: Slowlog::default(),
             latency: Latency::default(),
@@ -238,6 +241,47 @@ impl NodeState {
         }
         self.unapplied.clear();
         self.requests.push(Request::StopLink(reason));
+    }
+
+    /// A full sync from the master begins.
+    pub fn sync_from_master_began(&mut self, history: Option<(ReplId, ReplOffset)>) {
+        self.sync_from_master_failed("another one has begun");
+        let at = self.moment();
+        let Role::Replica(link) = &mut self.role else { return };
+        let reason = SyncReason::seen_by_replica(link.cached.map(|(replid, _)| replid), history.map(|(replid, _)| replid));
+        let offset = history.map_or(ReplOffset(0), |(_, offset)| offset);
+        link.sync = Some(self.syncs.begin(at, Direction::FromMaster, link.address(), reason, offset));
+    }
+
+    /// The snapshot is in place.
+    pub fn sync_from_master_done(&mut self, bytes: u64) {
+        let at = self.moment();
+        let Role::Replica(link) = &mut self.role else { return };
+        if let Some(number) = link.sync.take() {
+            self.syncs.done(number, at, bytes);
+        }
+    }
+
+    /// The link has ended, or will; nothing happens unless a full sync runs.
+    pub fn sync_from_master_failed(&mut self, why: &str) {
+        let at = self.moment();
+        let Role::Replica(link) = &mut self.role else { return };
+        if let Some(number) = link.sync.take() {
+            self.syncs.failed(number, at, link.sync_read_bytes, why);
+        }
+    }
+
+    /// The stream goes on where it was left.
+    pub fn continued_from_master(&mut self, offset: ReplOffset) {
+        let at = self.moment();
+        let Role::Replica(link) = &self.role else { return };
+        let number = self.syncs.begin(at, Direction::FromMaster, link.address(), SyncReason::Continued, offset);
+        self.syncs.done(number, at, 0);
+    }
+
+    /// Now, as of the last tick.
+    pub fn moment(&self) -> Moment {
+        Moment { unix_ms: self.now_ms, steady_ms: self.steady_ms }
     }
 
     /// Reads the clock for the commands to come.

@@ -1,6 +1,6 @@
 //! The slave's end of a link: whom it follows and how far the link is.
 
-use super::{ReplId, ReplOffset};
+use super::{ReplId, ReplOffset, SyncNumber};
 use crate::keyspace::DbIndex;
 
 /// What a node is.
@@ -52,6 +52,8 @@ pub struct MasterLink {
     pub sync_read_bytes: u64,
     pub sync_total_bytes: Option<u64>,
     pub sync_last_io_ms: i64,
+    /// The sync that runs.
+    pub sync: Option<SyncNumber>,
     /// The database that the stream has selected, and the history it belongs to; kept for a partial resync.
     pub stream_db: Option<DbIndex>,
     /// The master's history and how much of it was applied; `None` when there is nothing to continue from.
@@ -72,10 +74,16 @@ impl MasterLink {
             sync_read_bytes: 0,
             sync_total_bytes: None,
             sync_last_io_ms: now_ms,
+            sync: None,
             stream_db: None,
             cached: None,
             history_broken: false,
         }
+    }
+
+    /// The master as host and port.
+    pub fn address(&self) -> String {
+        format!("{}:{}", self.host, self.port)
     }
 
     pub fn is_up(&self) -> bool {

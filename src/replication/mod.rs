@@ -3,6 +3,7 @@
 
 mod framing;
 mod handshake;
+mod history;
 mod id;
 mod link;
 mod replicas;
@@ -10,6 +11,7 @@ mod stream;
 
 pub use framing::{Framed, SnapshotFraming};
 pub use handshake::{HandshakeOptions, LinkError, LinkEvent, ReplicaHandshake};
+pub use history::{Direction, Moment, SyncHistory, SyncNumber, SyncOutcome, SyncReason, SyncRecord};
 pub use id::{ReplId, ReplOffset, StreamPos};
 pub use link::{LinkState, MasterLink, Role};
 pub use replicas::{Replica, ReplicaState};

@@ -1,6 +1,6 @@
 //! The master's end of a link: what is known of each slave.
 
-use super::ReplOffset;
+use super::{ReplOffset, SyncNumber};
 use crate::keyspace::SnapshotId;
 use crate::rdb::Dialect;
 
@@ -49,6 +49,12 @@ pub struct Replica {
     pub progress_ms: i64,
     /// The snapshot that it is being sent.
     pub snapshot: Option<SnapshotId>,
+    /// Its running sync.
+    pub sync: Option<SyncNumber>,
+    /// Bytes of the snapshot handed to its socket.
+    pub snapshot_sent: u64,
+    /// Why this node gives it up.
+    pub lost_because: Option<String>,
     /// REPLCONF rdb-only etc. of newer peers are kept here as told.
     pub version: Option<String>,
 }
@@ -79,6 +85,9 @@ impl Default for Replica {
             sent: ReplOffset(0),
             progress_ms: 0,
             snapshot: None,
+            sync: None,
+            snapshot_sent: 0,
+            lost_because: None,
             version: None,
         }
     }
