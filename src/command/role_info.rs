@@ -146,4 +146,9 @@ fn history_fields(node: &NodeState, out: &mut String) {
     field(out, "repl_backlog_size", stream.backlog_bytes());
     field(out, "repl_backlog_first_byte_offset", stream.backlog().map_or(0, |backlog| backlog.first().0));
     field(out, "repl_backlog_histlen", stream.backlog().map_or(0, |backlog| backlog.histlen()));
+    if let Some(sync) = node.syncs.last_full() {
+        let (direction, peer, reason, state) = (sync.direction.name(), &sync.peer, sync.reason.code(), sync.outcome.name());
+        let (bytes, ms) = (sync.bytes, sync.age_ms(node.steady_ms));
+        field(out, "repl_last_full_sync", format_args!("direction={direction},peer={peer},reason={reason},state={state},bytes={bytes},ms={ms}"));
+    }
 }

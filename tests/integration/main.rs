@@ -15,6 +15,7 @@ mod coverage;
 mod cuts;
 mod differential;
 mod eviction;
+mod explain;
 mod hashes;
 mod info_fields;
 mod monitor;
