@@ -57,6 +57,8 @@ pub struct ReplicaSession {
     shell: Rc<Shell>,
     conn: Rc<Conn>,
     source: Option<Source>,
+    /// What the slave follows. A stream of another name has no byte for it, at whatever offset.
+    history: ReplId,
     phase: Phase,
     /// What is being written: snapshot or frame bytes.
     piece: Bytes,
@@ -86,8 +88,8 @@ pub(super) struct End;
 
 impl ReplicaSession {
     /// A session for a slave's connection; without a source it streams from `Replica::sent` on.
-    pub(super) fn new(shell: Rc<Shell>, conn: Rc<Conn>, source: Option<Source>) -> Self {
-        ReplicaSession { shell, conn, source, phase: Phase::Stream, piece: Bytes::new(), waiting_writable: false, resuming: false }
+    pub(super) fn new(shell: Rc<Shell>, conn: Rc<Conn>, history: ReplId, source: Option<Source>) -> Self {
+        ReplicaSession { shell, conn, source, history, phase: Phase::Stream, piece: Bytes::new(), waiting_writable: false, resuming: false }
     }
 
     fn with_replica<T>(&self, f: impl FnOnce(&mut NodeState, &mut Replica) -> T) -> Option<T> {
@@ -100,10 +102,8 @@ impl ReplicaSession {
 
     /// Says FULLRESYNC and opens the frame.
     fn begin_snapshot(&mut self, source: &Source) {
-        let (replid, offset, id) = (source.replid, source.offset, source.id);
+        let (replid, offset) = (source.replid, source.offset);
         let begun = self.with_replica(|state, replica| {
-            replica.state = ReplicaState::SendBulk;
-            replica.snapshot = Some(id);
             replica.progress_ms = state.steady_ms;
             let diskless = replica.capa_eof && state.config.repl_diskless_sync;
             let mark = diskless.then(|| state.env.random.hex(40));
@@ -303,6 +303,10 @@ impl ReplicaSession {
         let shell = self.shell.clone();
         let mut state = shell.state.borrow_mut();
         let state = &mut *state;
+        // A slave of a slave, whose node has just come to another history and drops it at the turn's end.
+        if state.stream.replid != self.history {
+            return;
+        }
         let Some(client) = state.clients.get_mut(slot) else { return };
         let (Some(replica), Some(backlog)) = (client.replica.as_deref_mut(), state.stream.backlog()) else { return };
         if replica.sent >= state.stream.offset() {

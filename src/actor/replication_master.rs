@@ -19,7 +19,7 @@ use super::timer::{every, is_late};
 use crate::command::{ClientFlags, NodeState, Slot};
 use crate::keyspace::SnapshotId;
 use crate::rdb::Dialect;
-use crate::replication::{ReplId, ReplOffset, ReplicaState};
+use crate::replication::{ReplId, ReplOffset, Replica, ReplicaState};
 
 /// How often slaves are looked after: pings, lag, time-outs.
 const TICK: Duration = Duration::from_millis(500);
@@ -198,18 +198,21 @@ impl ReplicationMaster {
         let Some(replica) = state.clients.get_mut(slot).and_then(|client| client.replica.as_deref_mut()) else { return };
         if let Some(source) = &source {
             replica.sent = source.offset;
+            // From here on, not when the session runs first: the end of another sync would take the snapshot for unused before.
+            replica.snapshot = Some(source.id);
+            replica.state = ReplicaState::SendBulk;
         }
         replica.ack_ms = state.steady_ms;
-        let session = ReplicaSession::new(self.shell.clone(), conn, source).start();
+        let session = ReplicaSession::new(self.shell.clone(), conn, state.stream.replid, source).start();
         self.sessions.insert(slot, session);
         self.hold(state);
     }
 
     /// Keeps those blocks of the stream that some slave has not been sent.
     fn hold(&self, state: &mut NodeState) {
-        // By the sessions: this runs once a turn, and clients may be thousands.
-        let sent = |slot: &Slot| Some(state.clients.get(*slot)?.replica.as_ref()?.sent);
-        let from = self.sessions.keys().filter_map(sent).min();
+        // By the clients: a slave that continues has no session yet.
+        let sent = |replica: &Replica| (replica.state != ReplicaState::WaitSnapshot).then_some(replica.sent);
+        let from = state.clients.replicas().filter_map(|(_, _, replica)| sent(replica)).min();
         state.stream.hold_from(from);
     }
 
@@ -347,9 +350,13 @@ impl Handler<StartFullSync> for ReplicationMaster {
             let shell = self.shell.clone();
             let mut state = shell.state.borrow_mut();
             state.tick();
-            // A snapshot that is being made has its stream kept from its cut on: later slaves share both.
+            // A snapshot that is being made has its stream kept from its cut on, as long as its slaves live: later ones share both.
             let wanted = dialect_for(&state, message.0);
-            let is_for_it = |kind: Kind| matches!(kind, Kind::Replicas { replid, dialect, .. } if replid == state.stream.replid && dialect == wanted);
+            let kept = state.stream.backlog().map_or(state.stream.offset(), |backlog| backlog.first().before());
+            let is_for_it = |kind: Kind| {
+                matches!(kind, Kind::Replicas { replid, dialect, offset }
+                    if replid == state.stream.replid && dialect == wanted && offset >= kept)
+            };
             let shared = self.snapshots.iter().find(|(_, snapshot)| is_for_it(snapshot.kind) && !snapshot.done);
             if let Some((id, _)) = shared {
                 let id = *id;

@@ -270,6 +270,7 @@ fn continue_sync(ctx: &mut Ctx<'_>, sent: ReplOffset) {
     let lacking = ctx.node.stream.offset().0 - sent.0;
     let (at, number) = (ctx.node.moment(), begin_sync(ctx, SyncReason::Continued, sent));
     ctx.node.syncs.done(number, at, lacking);
+    ctx.node.stream.hold_also(sent);
     let named = told(ctx).capa_psync2;
     ctx.out.simple(&if named { format!("CONTINUE {replid}") } else { "CONTINUE".to_owned() });
     ctx.node.stats.sync_partial_ok += 1;

@@ -247,6 +247,11 @@ impl Stream {
         self.trim();
     }
 
+    /// As `hold_from`, for one more slave.
+    pub fn hold_also(&mut self, offset: ReplOffset) {
+        self.hold_from = Some(self.hold_from.map_or(offset, |held| held.min(offset)));
+    }
+
     fn trim(&mut self) {
         let Some(backlog) = &mut self.backlog else { return };
         let by_size = self.offset.0.saturating_sub(self.backlog_bytes);
@@ -317,7 +322,12 @@ mod tests {
         stream.hold_from(Some(ReplOffset(10)));
         stream.append(&vec![7; 1_000_000]);
         assert_eq!(kept(&stream, 10).len(), 999_990);
-        for _ in 0..1_000_000 / BLOCK_BYTES {
+        // One that has just been told that it continues, before its session runs.
+        stream.hold_from(Some(ReplOffset(800_000)));
+        stream.hold_also(ReplOffset(500_000));
+        stream.append(&vec![7; 1_000_000]);
+        assert_eq!(kept(&stream, 500_000).len(), 1_500_000);
+        for _ in 0..2_000_000 / BLOCK_BYTES {
             stream.hold_from(None);
         }
         assert!(stream.backlog().unwrap().histlen() < 100_000 + 2 * BLOCK_BYTES as u64);

@@ -315,3 +315,21 @@ fn a_slave_that_does_not_read_is_dropped_at_its_limit() {
     wait_in_sync(&master, &slave);
     assert!(offset(&mut client) > 400 * 64 * 1024);
 }
+
+/// Slaves come and go all the time, so that snapshots end while others begin: each gets its own whole, and at once.
+#[test]
+fn syncs_that_end_while_others_begin_all_come_to_their_end() {
+    let master = Daemon::replikant(&[]);
+    fill(&mut master.client(), "key", 50);
+    let port = master.port;
+    let takers: Vec<_> = (0..6)
+        .map(|_| {
+            std::thread::spawn(move || {
+                for _ in 0..60 {
+                    drop(StreamTap::attach(port));
+                }
+            })
+        })
+        .collect();
+    takers.into_iter().for_each(|taker| taker.join().expect("taking snapshots"));
+}
