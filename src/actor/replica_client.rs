@@ -21,7 +21,7 @@ use super::timer::{every, is_late};
 use crate::command::{Client, ClientFlags, NodeState, Request};
 use crate::env::{Env, Feed, Socket};
 use crate::rdb::{self, LoadError, LoadOptions, Loaded};
-use crate::replication::{HandshakeOptions, LinkError, LinkEvent, LinkState, MasterLink, ReplId, ReplOffset, ReplicaHandshake, Role};
+use crate::replication::{HandshakeOptions, LinkError, LinkEvent, LinkState, MasterLink, ReplId, ReplOffset, ReplicaHandshake, Role, SnapshotForm};
 use crate::resp::encode_command;
 
 /// The first wait after a link broke; doubled each time, up to the longest.
@@ -206,6 +206,7 @@ fn handshake_options(state: &NodeState) -> HandshakeOptions {
         // A master that is ours then holds nothing back that older ones don't know. Those that have no such option say so, without harm.
         version: Some(crate::REDIS_VERSION_CLAIMED.to_owned()),
         ask,
+        resume: None,
     }
 }
 
@@ -245,8 +246,8 @@ impl Attempt {
                         history = at;
                         self.note_full_sync(at)?;
                     }
-                    LinkEvent::SnapshotBegin(size) => self.begin_load(size)?,
-                    LinkEvent::SnapshotBytes(bytes) => {
+                    LinkEvent::SnapshotBegin(form) => self.begin_load(form)?,
+                    LinkEvent::SnapshotBytes(bytes) | LinkEvent::SnapshotChunk { bytes, .. } => {
                         let bytes = Bytes::copy_from_slice(bytes);
                         self.feed(bytes).await?;
                     }
@@ -300,14 +301,17 @@ impl Attempt {
     }
 
     /// Sets a loader on another thread to the snapshot.
-    fn begin_load(&mut self, size: Option<u64>) -> Result<(), LinkFailure> {
+    fn begin_load(&mut self, form: SnapshotForm) -> Result<(), LinkFailure> {
         let mut state = self.shell.state.borrow_mut();
-        info!(state.log, "MASTER <-> REPLICA sync: receiving the snapshot"; "bytes" => size.map_or("streamed".to_owned(), |size| size.to_string()));
+        info!(state.log, "MASTER <-> REPLICA sync: receiving the snapshot"; "as" => ?form);
         let mut options = LoadOptions::new(state.keyspace.databases(), state.keyspace.hash_seed());
         options.checksum = state.config.rdbchecksum;
         options.access = state.access_when_loading();
         options.limits = state.config.limits;
-        link_of(&mut state)?.sync_total_bytes = size;
+        link_of(&mut state)?.sync_total_bytes = match form {
+            SnapshotForm::Length(bytes) => Some(bytes),
+            SnapshotForm::Mark | SnapshotForm::Chunks(_) => None,
+        };
         let (sender, receiver) = oneshot::channel();
         let job = move |input: Box<dyn std::io::Read + Send>| {
             // The receiver may be gone: then the link has ended, and what was loaded is dropped here.

@@ -10,6 +10,11 @@ pub(super) fn start() -> Checksum {
     CRC.digest()
 }
 
+/// Of bytes that are there as a whole.
+pub fn crc64(bytes: &[u8]) -> u64 {
+    CRC.checksum(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

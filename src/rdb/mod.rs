@@ -34,6 +34,7 @@ use crate::keyspace::{DbIndex, Keyspace};
 
 pub use assembly::{Assembly, MakeOverflow, Overflow};
 pub use check::check_payload;
+pub use checksum::crc64;
 pub use compact::CompactError;
 #[cfg(test)]
 pub use dump::payload_of;

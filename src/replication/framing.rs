@@ -1,10 +1,11 @@
-//! The bulk framing of a snapshot, as a slave reads it: `$<len>` and so many bytes, or `$EOF:<mark>` and bytes up to the same mark. Owns how far
-//! the frame has been read and nothing else: payload is handed on as slices of the caller's own buffer, and bytes that may be the beginning
+//! The framing of a snapshot, as a slave reads it: `$<len>` and so many bytes, `$EOF:<mark>` and bytes up to the same mark, or `$CHUNKS:<sync id>` and
+//! chunks. Owns how far the frame has been read and nothing else: payload is handed on as slices of the caller's own buffer, and bytes that may be the beginning
 //! of the mark are left there, so that nothing is copied and no claimed size is ever allocated.
 
 use memchr::memmem::Finder;
 
 use super::LinkError;
+use super::chunks::{CHUNKS_HEADER, ChunkFraming, ChunkPos, Chunked, SyncId};
 
 /// Length of the mark after `$EOF:`.
 const MARK_BYTES: usize = 40;
@@ -15,12 +16,29 @@ pub(super) const LINE_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a peer's line that an error quotes.
 const QUOTE_BYTES_MAX: usize = 200;
 
+/// How a snapshot is framed, as its header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotForm {
+    /// So many bytes follow.
+    Length(u64),
+    /// Bytes up to a mark follow.
+    Mark,
+    /// Chunks follow, from this place on.
+    Chunks(ChunkPos),
+}
+
 /// What the frame's next bytes are.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Framed<'a> {
-    /// The header has been read: the number of bytes to come, if it tells.
-    Header(Option<u64>),
+    /// The header has been read.
+    Header(SnapshotForm),
     Payload(&'a [u8]),
+    /// A whole chunk; how many thousandths of the sync have come with it, and the place behind it.
+    Chunk {
+        bytes: &'a [u8],
+        permille: u16,
+        at: ChunkPos,
+    },
     /// The frame is over; what follows is the stream.
     End,
 }
@@ -29,21 +47,23 @@ enum State {
     Header,
     Length { left: u64 },
     Mark { finder: Box<Finder<'static>> },
+    Chunks(ChunkFraming),
     Done,
 }
 
 /// Reads one frame.
 pub struct SnapshotFraming {
     state: State,
-}
-
-impl Default for SnapshotFraming {
-    fn default() -> Self {
-        SnapshotFraming { state: State::Header }
-    }
+    /// Where the reader would like to go on in a snapshot of chunks.
+    resume: Option<ChunkPos>,
 }
 
 impl SnapshotFraming {
+    /// `resume`: what the reader has of a snapshot already. It goes on there if the header names the same one.
+    pub fn new(resume: Option<ChunkPos>) -> Self {
+        SnapshotFraming { state: State::Header, resume }
+    }
+
     /// Reads from the front of `input`: how many bytes are used up, and what they were. Without an event more bytes are needed; the next
     /// call must begin with those not used up.
     pub fn next<'a>(&mut self, input: &'a [u8]) -> Result<(usize, Option<Framed<'a>>), LinkError> {
@@ -70,6 +90,17 @@ impl SnapshotFraming {
                     Ok((n, (n > 0).then_some(Framed::Payload(&input[..n]))))
                 }
             },
+            State::Chunks(chunks) => {
+                let (used, event) = chunks.next(input)?;
+                let event = event.map(|event| match event {
+                    Chunked::Chunk { bytes, permille, at } => Framed::Chunk { bytes, permille, at },
+                    Chunked::End => {
+                        self.state = State::Done;
+                        Framed::End
+                    }
+                });
+                Ok((used, event))
+            }
             State::Done => Ok((0, None)),
         }
     }
@@ -80,26 +111,31 @@ impl SnapshotFraming {
         while let Some((line, len)) = next_line(&input[used..])? {
             used += len;
             if !line.is_empty() {
-                let (state, size) = parse_header(line)?;
+                let (state, form) = parse_header(line, self.resume)?;
                 self.state = state;
-                return Ok((used, Some(Framed::Header(size))));
+                return Ok((used, Some(Framed::Header(form))));
             }
         }
         Ok((used, None))
     }
 }
 
-fn parse_header(line: &[u8]) -> Result<(State, Option<u64>), LinkError> {
+fn parse_header(line: &[u8], resume: Option<ChunkPos>) -> Result<(State, SnapshotForm), LinkError> {
+    if let Some(id) = line.strip_prefix(CHUNKS_HEADER) {
+        let id = SyncId::parse(id).ok_or_else(|| LinkError::Protocol(format!("bad sync id: {}", quote(line))))?;
+        let at = resume.filter(|at| at.id == id).unwrap_or(ChunkPos::start(id));
+        return Ok((State::Chunks(ChunkFraming::new(at)), SnapshotForm::Chunks(at)));
+    }
     match line {
         [b'-', ..] => Err(LinkError::from_error_line(line)),
         [b'$', b'E', b'O', b'F', b':', mark @ ..] if mark.len() == MARK_BYTES => {
-            Ok((State::Mark { finder: Box::new(Finder::new(mark).into_owned()) }, None))
+            Ok((State::Mark { finder: Box::new(Finder::new(mark).into_owned()) }, SnapshotForm::Mark))
         }
         [b'$', digits @ ..] => {
             let all_digits = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
             let len = std::str::from_utf8(digits).ok().filter(|_| all_digits).and_then(|text| text.parse::<i64>().ok());
             let len = len.ok_or_else(|| LinkError::Protocol(format!("bad length of the snapshot: {}", quote(line))))? as u64;
-            Ok((State::Length { left: len }, Some(len)))
+            Ok((State::Length { left: len }, SnapshotForm::Length(len)))
         }
         _ => Err(LinkError::Protocol(format!("the snapshot begins with {} in place of '$'", quote(line)))),
     }
@@ -142,7 +178,7 @@ mod tests {
 
     /// Feeds `session` in pieces that end at `cuts`.
     fn read(session: &[u8], cuts: &[usize]) -> Result<Frame, LinkError> {
-        let mut framing = SnapshotFraming::default();
+        let mut framing = SnapshotFraming::new(None);
         let (mut size, mut payload, mut begun, mut ended) = (None, Vec::new(), false, false);
         let (mut buf, mut from) = (Vec::new(), 0);
         let mut ends: Vec<usize> = cuts.iter().map(|cut| cut % (session.len() + 1)).collect();
@@ -154,7 +190,9 @@ mod tests {
             while !ended {
                 let (used, event) = framing.next(&buf)?;
                 match event {
-                    Some(Framed::Header(told)) => (size, begun) = (told, true),
+                    Some(Framed::Header(SnapshotForm::Length(told))) => (size, begun) = (Some(told), true),
+                    Some(Framed::Header(_)) => begun = true,
+                    Some(Framed::Chunk { bytes, .. }) => payload.extend_from_slice(bytes),
                     Some(Framed::Payload(bytes)) => payload.extend_from_slice(bytes),
                     Some(Framed::End) => ended = true,
                     None => {
@@ -204,6 +242,28 @@ mod tests {
         let (_, payload, rest) = read(&session[..session.len() - 1], &[]).unwrap();
         assert_eq!((&payload[..], rest), (&b"abc"[..], None));
         assert_eq!(read(b"$5\r\nabcd", &[]).unwrap().2, None);
+    }
+
+    #[test]
+    fn chunks_go_on_where_the_same_snapshot_was_left() {
+        let (id, other) = (SyncId::parse(MARK).unwrap(), SyncId::parse(&[b'a'; 40]).unwrap());
+        let chunk =
+            |number: u64| format!("@{number} 2 {:016x} 1000\r\nhi@end {} {}\r\n*1", crate::rdb::crc64(b"hi"), number + 1, number * 262_144 + 2);
+        let had = |id| ChunkPos { id, next: 3, bytes: 3 * 262_144 };
+        for (resume, number) in [(None, 0), (Some(had(other)), 0), (Some(had(id)), 3)] {
+            let session = [b"\n$CHUNKS:", &MARK[..], b"\r\n", chunk(number).as_bytes()].concat();
+            let mut framing = SnapshotFraming::new(resume);
+            let (mut used, mut events) = (0, Vec::new());
+            while let (n, Some(event)) = framing.next(&session[used..]).unwrap() {
+                used += n;
+                events.push(event);
+            }
+            let begin = if number == 0 { ChunkPos::start(id) } else { had(id) };
+            let at = ChunkPos { id, next: number + 1, bytes: begin.bytes + 2 };
+            assert_eq!(events, [Framed::Header(SnapshotForm::Chunks(begin)), Framed::Chunk { bytes: b"hi", permille: 1000, at }, Framed::End]);
+            assert_eq!(&session[used..], b"*1");
+        }
+        assert!(matches!(read(b"$CHUNKS:abc\r\n", &[]), Err(LinkError::Protocol(_))));
     }
 
     #[test]

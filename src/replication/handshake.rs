@@ -4,8 +4,8 @@
 
 use std::collections::VecDeque;
 
-use super::framing::{Framed, SnapshotFraming, next_line, quote};
-use super::{LinkState, ReplId, ReplOffset, StreamPos};
+use super::framing::{Framed, SnapshotForm, SnapshotFraming, next_line, quote};
+use super::{ChunkPos, LinkState, ReplId, ReplOffset, StreamPos};
 use crate::resp::encode_command;
 
 /// Why a link ends; what was applied of the stream stays good.
@@ -26,6 +26,9 @@ pub enum LinkError {
 const RETRY_CODES: [&[u8]; 5] = [b"NOMASTERLINK", b"LOADING", b"BUSY", b"MASTERDOWN", b"TRYAGAIN"];
 /// Error codes that a plain SYNC would get as well.
 const REFUSAL_CODES: [&[u8]; 4] = [b"NOAUTH", b"NOPERM", b"WRONGPASS", b"DENIED"];
+
+/// An offset is a signed number for every other server; what a stream could add to a greater one does not fit.
+const OFFSET_MAX: i64 = i64::MAX / 2;
 
 fn code(line: &[u8]) -> &[u8] {
     let text = &line[1..];
@@ -52,6 +55,8 @@ pub struct HandshakeOptions {
     pub version: Option<String>,
     /// The history to continue and the next byte of it.
     pub ask: Option<(ReplId, StreamPos)>,
+    /// What there is of a snapshot whose sending broke off: asked for from there on, should it come to a full sync.
+    pub resume: Option<ChunkPos>,
 }
 
 /// What happens on the link.
@@ -69,9 +74,14 @@ pub enum LinkEvent<'a> {
     FullSync {
         history: Option<(ReplId, ReplOffset)>,
     },
-    /// The snapshot begins; its size, if the master knows it.
-    SnapshotBegin(Option<u64>),
+    SnapshotBegin(SnapshotForm),
     SnapshotBytes(&'a [u8]),
+    /// A verified chunk of the snapshot; how many thousandths of the sync have come with it, and the place behind it.
+    SnapshotChunk {
+        bytes: &'a [u8],
+        permille: u16,
+        at: ChunkPos,
+    },
     /// The snapshot is complete; all that follows is the stream.
     SnapshotEnd,
 }
@@ -136,7 +146,7 @@ impl ReplicaHandshake {
     pub fn next<'a>(&mut self, input: &'a [u8]) -> Step<'a> {
         match &mut self.state {
             State::PlainSync => {
-                self.state = State::Snapshot(SnapshotFraming::default());
+                self.state = State::Snapshot(SnapshotFraming::new(None));
                 return Ok((0, Some(LinkEvent::FullSync { history: None })));
             }
             State::Snapshot(_) => return self.snapshot(input),
@@ -164,8 +174,9 @@ impl ReplicaHandshake {
         let State::Snapshot(framing) = &mut self.state else { unreachable!("called in this state alone") };
         let (used, event) = framing.next(input)?;
         let event = event.map(|event| match event {
-            Framed::Header(size) => LinkEvent::SnapshotBegin(size),
+            Framed::Header(form) => LinkEvent::SnapshotBegin(form),
             Framed::Payload(bytes) => LinkEvent::SnapshotBytes(bytes),
+            Framed::Chunk { bytes, permille, at } => LinkEvent::SnapshotChunk { bytes, permille, at },
             Framed::End => {
                 self.state = State::Stream;
                 LinkEvent::SnapshotEnd
@@ -226,9 +237,12 @@ impl ReplicaHandshake {
         if let Some(ip) = &self.options.announce_ip {
             tell("ip-address", &[ip.as_bytes()]);
         }
-        tell("capa", &[b"eof", b"capa", b"psync2"]);
+        tell("capa", &[b"eof", b"capa", b"psync2", b"capa", b"chunks"]);
         if let Some(version) = &self.options.version {
             tell("version", &[version.as_bytes()]);
+        }
+        if let Some(at) = &self.options.resume {
+            tell("resume-sync", &[at.id.to_string().as_bytes(), at.next.to_string().as_bytes()]);
         }
         self.state = State::Introduced(asked);
         LinkEvent::Send(bytes)
@@ -249,9 +263,9 @@ impl ReplicaHandshake {
             [b"+FULLRESYNC", replid, offset] => {
                 let replid = ReplId::parse(replid).ok_or_else(|| wrong("bad replid"))?;
                 let digits = std::str::from_utf8(offset).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-                // An offset is a signed number for every other server.
-                let offset = digits.and_then(|text| text.parse::<i64>().ok()).ok_or_else(|| wrong("bad offset"))?;
-                self.state = State::Snapshot(SnapshotFraming::default());
+                let offset =
+                    digits.and_then(|text| text.parse::<i64>().ok()).filter(|offset| *offset <= OFFSET_MAX).ok_or_else(|| wrong("bad offset"))?;
+                self.state = State::Snapshot(SnapshotFraming::new(self.options.resume));
                 Ok(LinkEvent::FullSync { history: Some((replid, ReplOffset(offset as u64))) })
             }
             [b"+CONTINUE"] | [b"+CONTINUE", _] if self.options.ask.is_none() => Err(wrong("continues what was not asked for")),
@@ -289,6 +303,7 @@ fn command(args: &[&[u8]]) -> Vec<u8> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::SyncId;
     use super::*;
 
     const ID: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -352,6 +367,7 @@ mod tests {
             announce_ip: Some("10.0.0.7".into()),
             version: Some("8.2.3".into()),
             ask: Some((ReplId::parse(ID.as_bytes()).unwrap(), StreamPos(101))),
+            resume: None,
         }
     }
 
@@ -363,10 +379,10 @@ mod tests {
     fn the_first_sync_says_what_a_slave_says_and_reads_the_snapshot() {
         let master = format!("+PONG\r\n+OK\r\n+OK\r\n\n\n+FULLRESYNC {ID} 77\r\n\n$5\r\nREDIS*1\r\n$4\r\nPING\r\n");
         let session = run(&plain(), master.as_bytes(), &[]);
-        assert_eq!(words(&session.sent).join(" "), "PING REPLCONF listening-port 6380 REPLCONF capa eof capa psync2 PSYNC ? -1");
+        assert_eq!(words(&session.sent).join(" "), "PING REPLCONF listening-port 6380 REPLCONF capa eof capa psync2 capa chunks PSYNC ? -1");
         assert_eq!(
             session.events,
-            [format!("FullSync {{ history: Some(({ID}, ReplOffset(77))) }}"), "SnapshotBegin(Some(5))".into(), "SnapshotEnd".into()]
+            [format!("FullSync {{ history: Some(({ID}, ReplOffset(77))) }}"), "SnapshotBegin(Length(5))".into(), "SnapshotEnd".into()]
         );
         assert_eq!((session.payload.as_slice(), session.error), (&b"REDIS"[..], None));
         assert_eq!(session.stream.unwrap(), b"*1\r\n$4\r\nPING\r\n");
@@ -377,7 +393,7 @@ mod tests {
         let master =
             "-NOAUTH Authentication required.\r\n+OK\r\n+OK\r\n-ERR ip\r\n+OK active-replica\r\n-ERR Unrecognized REPLCONF option: version\r\n";
         let session = run(&everything(), [master, "+CONTINUE\r\nrest"].concat().as_bytes(), &[]);
-        let expected = "PING AUTH repl secret REPLCONF listening-port 6380 REPLCONF ip-address 10.0.0.7 REPLCONF capa eof capa psync2 REPLCONF version 8.2.3 PSYNC";
+        let expected = "PING AUTH repl secret REPLCONF listening-port 6380 REPLCONF ip-address 10.0.0.7 REPLCONF capa eof capa psync2 capa chunks REPLCONF version 8.2.3 PSYNC";
         assert_eq!(words(&session.sent).join(" "), format!("{expected} {ID} 101"));
         let notices = ["Notice(\"REPLCONF ip-address: -ERR ip\")", "Notice(\"REPLCONF version: -ERR Unrecognized REPLCONF option: version\")"];
         assert_eq!(session.events, [&notices[..], &["Continue { replid: None }"]].concat());
@@ -386,7 +402,7 @@ mod tests {
         let mut link = ReplicaHandshake::new(everything());
         link.start();
         let (_, event) = link.next(b"+PONG\r\n").unwrap();
-        assert!(matches!(event, Some(LinkEvent::Send(bytes)) if words(std::str::from_utf8(&bytes).unwrap()).len() == 17), "one write from AUTH on");
+        assert!(matches!(event, Some(LinkEvent::Send(bytes)) if words(std::str::from_utf8(&bytes).unwrap()).len() == 19), "one write from AUTH on");
         assert_eq!(link.next(b"").unwrap(), (0, None));
     }
 
@@ -399,10 +415,30 @@ mod tests {
     }
 
     #[test]
+    fn a_sync_that_broke_off_is_asked_for_and_need_not_be_had() {
+        let at = ChunkPos { id: SyncId::parse(ID.as_bytes()).unwrap(), next: 2, bytes: 2 * 262_144 };
+        let options = HandshakeOptions { resume: Some(at), ..plain() };
+        let chunk = |number: u64, all: u64| format!("@{number} 2 {:016x} 1000\r\nhi@end {} {all}\r\n*1", crate::rdb::crc64(b"hi"), number + 1);
+        let master = format!("+PONG\r\n+OK\r\n+OK\r\n+OK\r\n+FULLRESYNC {ID} 9\r\n\n$CHUNKS:{ID}\r\n{}", chunk(2, 524_290));
+        let session = run(&options, master.as_bytes(), &[]);
+        let words = words(&session.sent).join(" ");
+        assert!(words.ends_with(&format!("capa chunks REPLCONF resume-sync {ID} 2 PSYNC ? -1")), "{words}");
+        assert_eq!((session.error, session.stream.as_deref()), (None, Some(&b"*1"[..])));
+        assert_eq!(session.events[1], format!("SnapshotBegin(Chunks({at:?}))"));
+        // Another snapshot, an older master, one that can go on without.
+        let refused = "+PONG\r\n+OK\r\n+OK\r\n-ERR Unrecognized REPLCONF option: resume-sync\r\n";
+        let other = format!("+FULLRESYNC {ID} 9\r\n$CHUNKS:{}\r\n{}", "f".repeat(40), chunk(0, 2));
+        for reply in [other, format!("+FULLRESYNC {ID} 9\r\n$2\r\nhi*1")] {
+            let session = run(&options, [refused, &reply].concat().as_bytes(), &[]);
+            assert_eq!((session.error, session.stream.as_deref()), (None, Some(&b"*1"[..])));
+        }
+    }
+
+    #[test]
     fn a_master_without_psync_is_asked_by_sync() {
         let session = run(&plain(), b"+PONG\r\n+OK\r\n-ERR x\r\n-ERR unknown command 'PSYNC'\r\n\n$3\r\nabc", &[]);
         assert!(session.sent.ends_with("PSYNC\r\n$1\r\n?\r\n$2\r\n-1\r\n*1\r\n$4\r\nSYNC\r\n"), "{}", session.sent);
-        assert_eq!(session.events[1..], ["FullSync { history: None }", "SnapshotBegin(Some(3))", "SnapshotEnd"]);
+        assert_eq!(session.events[1..], ["FullSync { history: None }", "SnapshotBegin(Length(3))", "SnapshotEnd"]);
         assert_eq!((session.payload.as_slice(), session.stream), (&b"abc"[..], Some(vec![])));
     }
 
@@ -436,6 +472,7 @@ mod tests {
             ready("+FULLRESYNC ID -1\r\n"),
             ready("+FULLRESYNC ID 1 2\r\n"),
             ready("+FULLRESYNC ID 99999999999999999999\r\n"),
+            ready("+FULLRESYNC ID 9223372036854775807\r\n"),
             ready("+CONTINUE ID\r\n"),
             ready("+RDBCHANNELSYNC 7\r\n"),
             ready("+FULLRESYNC ID 1\r\n$-1\r\n"),
@@ -458,6 +495,7 @@ mod tests {
             1 => Just("-NOAUTH x\r\n".to_owned()),
             2 => Just(format!("+FULLRESYNC {ID} 5\r\n$EOF:{ID}\r\nREDIS{}{ID}*1", &ID[..30])),
             2 => Just(format!("+FULLRESYNC {ID} 5\r\n\n$7\r\nREDIS\r\n+OK")),
+            2 => Just(format!("+FULLRESYNC {ID} 5\r\n\n$CHUNKS:{ID}\r\n@0 2 {:016x} 9\r\nhi\n@end 1 2\r\n+OK", crate::rdb::crc64(b"hi"))),
             1 => Just(format!("+CONTINUE {ID}\r\n")),
             1 => "\\PC{0,20}\r\n",
         ]

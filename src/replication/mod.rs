@@ -1,6 +1,7 @@
 //! The replication core, without I/O and actors: the stream with its numbering and backlog, the PSYNC decision, the state of both ends
 //! of a link, the words on the wire.
 
+mod chunks;
 mod framing;
 mod handshake;
 mod history;
@@ -9,7 +10,8 @@ mod link;
 mod replicas;
 mod stream;
 
-pub use framing::{Framed, SnapshotFraming};
+pub use chunks::{CHUNK_BYTES, CHUNKS_HEADER, ChunkFraming, ChunkPos, Chunked, SyncId};
+pub use framing::{Framed, SnapshotForm, SnapshotFraming};
 pub use handshake::{HandshakeOptions, LinkError, LinkEvent, ReplicaHandshake};
 pub use history::{Direction, Moment, SyncHistory, SyncNumber, SyncOutcome, SyncReason, SyncRecord};
 pub use id::{ReplId, ReplOffset, StreamPos};
