@@ -122,6 +122,7 @@ impl Keyspace {
             stats.longest_turn_ever_ns = stats.longest_turn_ever_ns.max(ended - cpu_from);
             stats.longest_snapshot_step_ns = stats.longest_snapshot_step_ns.max(ended - turned);
         }
+        self.shell.state.borrow_mut().advance_failover();
         self.carry_out();
         let evicting = self.shell.state.borrow_mut().evict_more();
         self.tell_stream();
@@ -135,7 +136,7 @@ impl Keyspace {
     fn set_timer(&mut self, ctx: &mut Context<Self>) {
         let (deadline_ms, now_ms) = {
             let state = self.shell.state.borrow();
-            (state.blocked.next_deadline_ms(), state.steady_ms)
+            (state.next_deadline_ms(), state.steady_ms)
         };
         if self.timer.map(|(at, _)| at) == deadline_ms {
             return;

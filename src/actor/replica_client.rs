@@ -174,7 +174,13 @@ async fn link_up(shell: Rc<Shell>) -> Result<(), LinkFailure> {
     info!(shell.state.borrow().log, "Connecting to MASTER {host}:{port}");
     let socket = within(timeout, env.net.connect(&host, port, None)).await??;
     let mut attempt = Attempt { shell, env, socket, input: Vec::new(), timeout, handshake: ReplicaHandshake::new(options), feed: None, loaded: None };
-    attempt.handshake().await?;
+    if let Err(failure) = attempt.handshake().await {
+        if attempt.handshake.has_asked() {
+            attempt.shell.state.borrow_mut().abort_failover("Failover target rejected psync request");
+            attempt.shell.request_turn();
+        }
+        return Err(failure);
+    }
     attempt.follow().await;
     Ok(())
 }
@@ -203,6 +209,7 @@ fn handshake_options(state: &NodeState) -> HandshakeOptions {
         password: given(&config.masterauth),
         listening_port: announced,
         announce_ip: given(&config.replica_announce_ip),
+        failover: state.failover.is_some(),
         // A master that is ours then holds nothing back that older ones don't know. Those that have no such option say so, without harm.
         version: Some(crate::REDIS_VERSION_CLAIMED.to_owned()),
         ask,
@@ -235,6 +242,10 @@ impl Attempt {
                 let (n, event) = self.handshake.next(&self.input[used..])?;
                 used += n;
                 let Some(event) = event else { break };
+                if matches!(event, LinkEvent::Continue { .. } | LinkEvent::FullSync { .. }) {
+                    self.shell.state.borrow_mut().failover_accepted();
+                    self.shell.request_turn();
+                }
                 match event {
                     LinkEvent::Send(bytes) => self.write(&bytes).await?,
                     LinkEvent::Notice(text) => info!(self.shell.state.borrow().log, "{text}"),

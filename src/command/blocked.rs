@@ -56,6 +56,8 @@ pub struct Blocked {
     /// The stream is to ask slaves how far they are, once a turn.
     getack_wanted: bool,
     pause: Option<Pause>,
+    /// Writes are paused for FAILOVER, whatever CLIENT PAUSE and UNPAUSE say.
+    failing_over: bool,
     pub(super) keys: KeyWaits,
 }
 
@@ -82,10 +84,12 @@ impl Blocked {
         self.acks_are_news = !self.suspended.is_empty();
     }
     pub(super) fn is_paused(&self) -> bool {
-        self.pause.is_some()
+        self.pause.is_some() || self.failing_over
     }
-    pub(super) fn pause(&self) -> Option<Pause> {
-        self.pause
+    /// What is paused now.
+    pub(super) fn pause(&self, now_ms: i64) -> Option<Pause> {
+        let asked = self.pause.filter(|pause| pause.until_ms > now_ms);
+        asked.or(self.failing_over.then_some(Pause { writes_only: true, until_ms: i64::MAX }))
     }
     pub(super) fn wait_of(&self, slot: Slot) -> Option<Wait> {
         self.suspended.get(&slot).map(|suspended| suspended.wait)
@@ -275,16 +279,26 @@ impl NodeState {
     /// CLIENT PAUSE. A pause that lasts longer already keeps its end, as in Redis.
     pub(super) fn pause_clients(&mut self, writes_only: bool, until_ms: i64) {
         let until_ms = self.blocked.pause.map_or(until_ms, |pause| pause.until_ms.max(until_ms));
-        // Those who wait look again whether they must.
         self.unpause();
         self.blocked.pause = Some(Pause { writes_only, until_ms });
     }
 
-    /// The pause is over: postponed requests come again in their order.
+    /// CLIENT PAUSE is over: postponed requests come again in their order.
     pub(super) fn unpause(&mut self) {
-        if self.blocked.pause.take().is_none() {
-            return;
+        if self.blocked.pause.take().is_some() {
+            self.resume_postponed();
         }
+    }
+
+    /// FAILOVER begins or ends.
+    pub(super) fn pause_for_failover(&mut self, paused: bool) {
+        if std::mem::replace(&mut self.blocked.failing_over, paused) {
+            self.resume_postponed();
+        }
+    }
+
+    /// Those who wait for the end of a pause look again whether they must.
+    fn resume_postponed(&mut self) {
         for (slot, wait) in self.blocked.in_order() {
             if wait == Wait::Unpause {
                 self.blocked.remove(slot);
@@ -297,7 +311,7 @@ impl NodeState {
     /// Whether expiry and eviction must leave the data alone: a pause promises that a slave can come to the very same state.
     #[inline]
     pub(super) fn data_is_frozen(&self) -> bool {
-        self.blocked.pause.is_some()
+        self.blocked.is_paused()
     }
 
     /// Once a turn: asks the slaves how far they are if somebody waits to know. Nothing enters the stream while clients are paused.

@@ -26,6 +26,7 @@ mod dump;
 mod expire;
 mod expire_cycle;
 mod explain;
+mod failover;
 mod flush;
 mod geo;
 mod hash_due;
@@ -105,6 +106,7 @@ pub(crate) fn families() -> Vec<&'static [Spec]> {
         dump::ROWS,
         expire::ROWS,
         explain::ROWS,
+        failover::ROWS,
         flush::ROWS,
         hash_ex::ROWS,
         hash_expiry::ROWS,

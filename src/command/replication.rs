@@ -17,6 +17,9 @@ use crate::types::number::parse_i64;
 const ANNOUNCED_IP_BYTES_MAX: usize = 255;
 
 fn replicaof(ctx: &mut Ctx<'_>) -> CmdResult {
+    if ctx.node.failover.is_some() {
+        return Err("ERR REPLICAOF not allowed while failing over.".into());
+    }
     let (host, port) = (ctx.args.at(1), ctx.args.at(2));
     if host.eq_ignore_ascii_case(b"no") && port.eq_ignore_ascii_case(b"one") {
         if matches!(ctx.node.role, Role::Replica(_)) {
@@ -78,7 +81,7 @@ fn cut_link(node: &mut NodeState) {
 }
 
 /// Becomes a slave, or the slave of another master, whom it asks to continue the history it has.
-fn follow(node: &mut NodeState, host: &str, port: u16) {
+pub(super) fn follow(node: &mut NodeState, host: &str, port: u16) {
     let mut link = MasterLink::new(host.to_owned(), port, node.steady_ms);
     // What a master has written itself may be what the new master has got from it, as a slave of the same history. Numbers begin with the
     // first slave: before it there is nothing to ask for.
@@ -106,7 +109,7 @@ fn follow(node: &mut NodeState, host: &str, port: u16) {
 }
 
 /// Becomes a master that goes on with the history it has, under a new name. Slaves come back by PSYNC and so learn the name.
-fn promote(node: &mut NodeState) {
+pub(super) fn promote(node: &mut NodeState) {
     let Role::Replica(link) = &node.role else { return };
     let new_id = ReplId::random(&*node.env.random);
     if link.history_broken {
@@ -118,7 +121,8 @@ fn promote(node: &mut NodeState) {
     cut_link(node);
     node.role = Role::Master;
     node.requests.push(Request::StopFollowing);
-    node.requests.push(Request::DropReplicas);
+    // These and no others: who asks this node to take over is about to become its slave.
+    node.requests.extend(node.clients.replicas().map(|(slot, ..)| Request::Close(slot)));
 }
 
 /// What is known of the client as a slave, which may be nothing yet.
@@ -213,6 +217,7 @@ fn may_sync(ctx: &mut Ctx<'_>) -> Result<bool, CommandError> {
         return Ok(false);
     }
     match &ctx.node.role {
+        _ if ctx.node.failover.is_some() => Err("NOMASTERLINK Can't SYNC while failing over".into()),
         Role::Replica(link) if !link.is_up() => Err("NOMASTERLINK Can't SYNC while not connected with my master".into()),
         _ => Ok(true),
     }

@@ -228,7 +228,7 @@ fn promotion_inside_exec_shifts_the_id_and_sends_the_slaves_away() {
     assert_eq!(run(&mut node, slot, "EXEC"), "*3\r\n+OK\r\n*3\r\n$6\r\nmaster\r\n:1000\r\n*0\r\n+OK\r\n");
     assert_eq!(node.stream.replid2, Some((ReplId::parse(ID).unwrap(), StreamPos(1001))));
     assert_eq!(node.stream.selected(), None);
-    assert_eq!(node.requests, [Request::StopFollowing, Request::DropReplicas]);
+    assert_eq!(node.requests, [Request::StopFollowing]);
     assert!(node.clients.at(master).is(ClientFlags::CLOSE_ASAP));
 }
 
@@ -254,9 +254,12 @@ fn a_coordinated_failover_hands_over_by_psync() {
     linked(&mut node);
     let other = format!("PSYNC {} 1001 FAILOVER", "f".repeat(40));
     assert_eq!(run(&mut node, slot, &other), "-ERR PSYNC FAILOVER replid must match my replid.\r\n");
+    let before = another_client(&mut node);
+    node.clients.make_replica(before).replica.get_or_insert_default();
     assert_eq!(run(&mut node, slot, &ask), "+CONTINUE\r\n");
     assert_eq!(node.role, Role::Master);
-    assert_eq!(node.requests, [Request::StopFollowing, Request::DropReplicas, Request::ContinueSync(slot)]);
+    let asked = [Request::StopFollowing, Request::Close(before), Request::ContinueSync(slot)];
+    assert_eq!(node.requests, asked, "the slaves from before must ask again, the new one stays");
 }
 
 fn info(node: &mut NodeState) -> String {

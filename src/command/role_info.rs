@@ -4,7 +4,7 @@
 use std::fmt::Display;
 
 use super::{Client, CmdResult, Ctx, NodeState};
-use crate::replication::{LinkState, MasterLink, Replica, ReplicaState, Role};
+use crate::replication::{Failover, LinkState, MasterLink, Replica, ReplicaState, Role};
 
 pub(super) fn role(ctx: &mut Ctx<'_>) -> CmdResult {
     let (node, out) = (&*ctx.node, &mut *ctx.out);
@@ -35,7 +35,7 @@ pub(super) fn role(ctx: &mut Ctx<'_>) -> CmdResult {
 }
 
 /// Where a slave says it is reached, or else where it came from.
-fn address(client: &Client, replica: &Replica) -> String {
+pub(super) fn address(client: &Client, replica: &Replica) -> String {
     match (&replica.announced_ip, client.addr.ip()) {
         (Some(announced), _) => announced.clone(),
         (None, Some(ip)) => ip.to_string(),
@@ -137,7 +137,7 @@ fn history_fields(node: &NodeState, out: &mut String) {
         Some((replid, switch)) => (replid.to_string(), switch.0 as i64),
         None => ("0".repeat(40), -1),
     };
-    field(out, "master_failover_state", "no-failover");
+    field(out, "master_failover_state", Failover::state_name(node.failover.as_ref()));
     field(out, "master_replid", stream.replid);
     field(out, "master_replid2", replid2);
     field(out, "master_repl_offset", stream.offset());

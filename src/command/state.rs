@@ -12,7 +12,7 @@ use crate::env::Env;
 use crate::keyspace::{DbIndex, Keyspace, UnixMs, Watches};
 use crate::log::LevelSwitch;
 use crate::rdb::Dumper;
-use crate::replication::{Direction, Moment, ReplId, ReplOffset, Role, Stream, SyncHistory, SyncReason};
+use crate::replication::{Direction, Failover, Moment, ReplId, ReplOffset, Role, Stream, SyncHistory, SyncReason};
 
 /// What a command asks of the actors; carried out when the turn ends, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,6 +123,8 @@ pub struct NodeState {
     /// Who serves others while a script runs for too long.
     pub bystanders: Option<Rc<dyn Bystanders>>,
     pub role: Role,
+    /// FAILOVER, until it has ended.
+    pub failover: Option<Failover>,
     pub stream: Stream,
     /// The last syncs, with slaves and with the master.
     pub syncs: SyncHistory,
@@ -185,6 +187,7 @@ impl NodeState {
             functions: Functions::default(),
             bystanders: None,
             role: Role::Master,
+            failover: None,
             stream: Stream::new(ReplId::random(&*env.random), config.repl_backlog_size),
             syncs: SyncHistory::default(),
             stats: Stats::default(),

@@ -105,11 +105,10 @@ impl NodeState {
     /// Postpones a request until a pause ends, if there is one that concerns it: its client is suspended then. Slaves are never paused.
     #[cold]
     pub(super) fn postpone(&mut self, slot: Slot, spec: &'static Spec) -> bool {
-        let Some(pause) = self.blocked.pause() else { return false };
-        if pause.until_ms <= self.steady_ms {
+        let Some(pause) = self.blocked.pause(self.steady_ms) else {
             self.unpause();
             return false;
-        }
+        };
         let client = self.clients.at_mut(slot);
         let replicates = Flags::WRITE.union(Flags::MAY_REPLICATE);
         let writes = spec.flags.intersects(replicates)

@@ -57,6 +57,8 @@ pub struct HandshakeOptions {
     pub ask: Option<(ReplId, StreamPos)>,
     /// What there is of a snapshot whose sending broke off: asked for from there on, should it come to a full sync.
     pub resume: Option<ChunkPos>,
+    /// Asks the other side to take over as master. One that does not is not followed.
+    pub failover: bool,
 }
 
 /// What happens on the link.
@@ -134,6 +136,11 @@ impl ReplicaHandshake {
             State::PlainSync | State::Snapshot(_) => LinkState::Sync,
             State::Stream => LinkState::Connected,
         }
+    }
+
+    /// True once PSYNC has been sent.
+    pub fn has_asked(&self) -> bool {
+        !matches!(self.state, State::Idle | State::Ping | State::Introduced(_))
     }
 
     /// True once all bytes that are not used up belong to the stream.
@@ -251,7 +258,11 @@ impl ReplicaHandshake {
     fn psync<'a>(&mut self) -> LinkEvent<'a> {
         self.state = State::Psync;
         LinkEvent::Send(match self.options.ask {
-            Some((replid, next)) => command(&[b"PSYNC", replid.as_str().as_bytes(), next.0.to_string().as_bytes()]),
+            Some((replid, next)) => {
+                let next = next.0.to_string();
+                let asked: [&[u8]; 4] = [b"PSYNC", replid.as_str().as_bytes(), next.as_bytes(), b"FAILOVER"];
+                command(if self.options.failover { &asked } else { &asked[..3] })
+            }
             None => command(&[b"PSYNC", b"?", b"-1"]),
         })
     }
@@ -285,7 +296,7 @@ impl ReplicaHandshake {
     /// A master that does not know PSYNC is asked by SYNC.
     fn psync_refused<'a>(&mut self, line: &[u8]) -> Result<LinkEvent<'a>, LinkError> {
         let code = code(line);
-        if RETRY_CODES.contains(&code) || REFUSAL_CODES.contains(&code) {
+        if RETRY_CODES.contains(&code) || REFUSAL_CODES.contains(&code) || self.options.failover {
             return Err(LinkError::from_error_line(line));
         }
         self.state = State::PlainSync;
@@ -368,11 +379,24 @@ mod tests {
             version: Some("8.2.3".into()),
             ask: Some((ReplId::parse(ID.as_bytes()).unwrap(), StreamPos(101))),
             resume: None,
+            failover: false,
         }
     }
 
     fn words(sent: &str) -> Vec<&str> {
         sent.split("\r\n").filter(|word| !word.is_empty() && !word.starts_with(['*', '$'])).collect()
+    }
+
+    #[test]
+    fn who_is_to_take_over_and_does_not_is_not_asked_for_a_sync() {
+        let asking = HandshakeOptions { failover: true, ..everything() };
+        let hello = "+PONG\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n+OK\r\n";
+        let session = run(&asking, format!("{hello}+CONTINUE {ID}\r\n").as_bytes(), &[]);
+        assert!(words(&session.sent).ends_with(&["PSYNC", ID, "101", "FAILOVER"]), "{}", session.sent);
+        assert!(session.stream.is_some());
+        let session = run(&asking, format!("{hello}-ERR no\r\n").as_bytes(), &[]);
+        assert_eq!(session.error, Some(LinkError::Refused("-ERR no".into())));
+        assert!(!session.sent.contains("SYNC\r\n*"), "{}", session.sent);
     }
 
     #[test]

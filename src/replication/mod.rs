@@ -2,6 +2,7 @@
 //! of a link, the words on the wire.
 
 mod chunks;
+mod failover;
 mod framing;
 mod handshake;
 mod history;
@@ -11,6 +12,7 @@ mod replicas;
 mod stream;
 
 pub use chunks::{CHUNK_BYTES, CHUNKS_HEADER, ChunkFraming, ChunkPos, Chunked, SyncId};
+pub use failover::{Candidate, Failover, FailoverStep};
 pub use framing::{Framed, SnapshotForm, SnapshotFraming};
 pub use handshake::{HandshakeOptions, LinkError, LinkEvent, ReplicaHandshake};
 pub use history::{Direction, Moment, SyncHistory, SyncNumber, SyncOutcome, SyncReason, SyncRecord};

@@ -11,7 +11,6 @@ const MISSING: &[(&str, &[&str])] = &[
     ("to come with access control", &["acl", "acl|*"]),
     ("to come with cluster mode", &["cluster", "cluster|*", "asking", "readonly", "readwrite", "migrate"]),
     ("to come with client-side caching", &["client|tracking", "client|caching"]),
-    ("to come with coordinated failover", &["failover"]),
 ];
 
 fn names(client: &mut Client) -> BTreeSet<String> {

@@ -16,6 +16,7 @@ mod cuts;
 mod differential;
 mod eviction;
 mod explain;
+mod failover;
 mod hashes;
 mod info_fields;
 mod monitor;

@@ -15,11 +15,13 @@ pub struct TapOptions {
     /// Continues a history from this next byte on.
     pub continue_from: Option<(String, u64)>,
     pub password: Option<String>,
+    /// Where it says that it is reached.
+    pub listening_port: u16,
 }
 
 impl Default for TapOptions {
     fn default() -> Self {
-        TapOptions { eof: true, plain_sync: false, continue_from: None, password: None }
+        TapOptions { eof: true, plain_sync: false, continue_from: None, password: None, listening_port: 1 }
     }
 }
 
@@ -93,7 +95,7 @@ impl StreamTap {
         if let Some(password) = &options.password {
             self.expect(&["AUTH", password], "OK")?;
         }
-        self.expect(&["REPLCONF", "listening-port", "1"], "OK")?;
+        self.expect(&["REPLCONF", "listening-port", &options.listening_port.to_string()], "OK")?;
         if options.eof {
             self.expect(&["REPLCONF", "capa", "eof", "capa", "psync2"], "OK")
         } else {
