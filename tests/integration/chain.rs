@@ -1,8 +1,9 @@
 //! Slaves of slaves: the same bytes at the same offsets all the way down, whoever stands in between.
 
 use crate::support::data::{churn, fill};
+use crate::support::mixed::mix;
 use crate::support::tap::{Framing, StreamTap, TapOptions};
-use crate::support::{Daemon, Peer, SOON, info, info_u64, offset, replicate, wait_for, wait_in_sync};
+use crate::support::{Daemon, Direction, Link, Peer, SOON, digest, info, info_u64, offset, replicate, wait_for, wait_in_sync};
 
 fn chain_of(daemons: &[&Daemon]) {
     for pair in daemons.windows(2) {
@@ -29,14 +30,99 @@ fn ours_ours_and_every_real_one() {
     }
 }
 
+const BIG_BACKLOG: &[&str] = &["--repl-backlog-size", "64mb"];
+
+/// Servers each of which follows the one before by a link of its own.
+struct Chain {
+    daemons: Vec<Daemon>,
+    links: Vec<Link>,
+}
+
+impl Chain {
+    /// Ours first where `None` is, else this real one.
+    fn new(makes: &[Option<Peer>]) -> Chain {
+        let start = |make: &Option<Peer>| make.map_or_else(|| Daemon::replikant(BIG_BACKLOG), |peer| Daemon::redis(peer, BIG_BACKLOG));
+        let daemons: Vec<Daemon> = makes.iter().map(start).collect();
+        let links = daemons.windows(2).map(|pair| Link::to(pair[0].port)).collect();
+        Chain { daemons, links }
+    }
+
+    fn attach_all(&self) {
+        for (number, link) in self.links.iter().enumerate() {
+            replicate(&self.daemons[number + 1], link.port);
+            wait_in_sync(&self.daemons[number], &self.daemons[number + 1]);
+        }
+    }
+
+    /// Equal data at equal offsets from this server down.
+    fn wait_in_sync_from(&self, first: usize) -> String {
+        let chain = &self.daemons[first..];
+        let offsets = || chain.iter().map(|daemon| offset(&mut daemon.client())).collect::<Vec<_>>();
+        wait_for(SOON, "equal data at equal offsets all the way down", || {
+            let before = offsets();
+            let digests: Vec<String> = chain.iter().map(|daemon| digest(&mut daemon.client())).collect();
+            // The same again: nothing came in between.
+            if before != offsets() || before.iter().any(|offset| *offset != before[0]) {
+                return None;
+            }
+            assert!(digests.iter().all(|digest| *digest == digests[0]), "the data differs at offset {}: {digests:?}", before[0]);
+            Some(digests[0].clone())
+        })
+    }
+
+    /// Of this server and those below.
+    fn full_syncs_from(&self, first: usize) -> Vec<u64> {
+        self.daemons[first..].iter().map(|daemon| info_u64(&mut daemon.client(), "sync_full")).collect()
+    }
+
+    /// Data of every kind before the syncs and after, then breaks of each link while writes go on, at places that differ by the link.
+    fn run(&self, seed: u64) {
+        let mut client = self.daemons[0].client();
+        mix(&mut client, seed, 4000);
+        self.attach_all();
+        mix(&mut client, seed + 1, 3000);
+        self.wait_in_sync_from(0);
+        let fulls = self.full_syncs_from(0);
+        for (number, link) in (0..).zip(&self.links) {
+            let cuts = link.cuts();
+            link.cut_after(Direction::Down, 1 + 7919 * number);
+            mix(&mut client, seed + 2 + number, 1500);
+            wait_for(SOON, "the cut", || (link.cuts() > cuts).then_some(()));
+        }
+        self.wait_in_sync_from(0);
+        assert_eq!(self.full_syncs_from(0), fulls, "a short break cost a full sync");
+    }
+
+    /// The servers above this one are gone; it becomes the master of those below, who keep what they have.
+    fn promote(&mut self, number: usize, seed: u64) {
+        let fulls = self.full_syncs_from(number);
+        self.daemons[..number].iter_mut().for_each(Daemon::kill);
+        let mut client = self.daemons[number].client();
+        client.ok("SLAVEOF NO ONE");
+        mix(&mut client, seed, 2000);
+        self.wait_in_sync_from(number);
+        assert_eq!(self.full_syncs_from(number), fulls, "a promotion cost a full sync");
+    }
+}
+
 #[test]
-fn ours_between_two_real_ones() {
-    let (top, middle, end) = (Daemon::redis(Peer::V7, &[]), Daemon::replikant(&[]), Daemon::redis(Peer::V8, &[]));
-    fill(&mut top.client(), "before", 500);
-    chain_of(&[&top, &middle, &end]);
-    churn(&mut top.client(), 4, 3000);
-    let digest = wait_in_sync(&top, &middle);
-    assert_eq!(wait_in_sync(&middle, &end), digest);
+fn ours_real_ours_real() {
+    for (seed, one, other) in [(10, Peer::V7, Peer::V8), (20, Peer::V6, Peer::Valkey)] {
+        let mut chain = Chain::new(&[None, Some(one), None, Some(other)]);
+        chain.run(seed);
+        chain.promote(1, seed + 8);
+        chain.promote(2, seed + 9);
+    }
+}
+
+#[test]
+fn real_ours_real_ours() {
+    for (seed, one, other) in [(30, Peer::V7, Peer::V8), (40, Peer::Valkey, Peer::V6)] {
+        let mut chain = Chain::new(&[Some(one), None, Some(other), None]);
+        chain.run(seed);
+        chain.promote(1, seed + 8);
+        chain.promote(2, seed + 9);
+    }
 }
 
 #[test]

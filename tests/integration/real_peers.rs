@@ -1,21 +1,33 @@
-//! Ours beside every real server, as its master and as its slave, in every framing of the snapshot: equal data at equal offsets.
+//! Ours beside every real server, as its master and as its slave, in every framing of the snapshot, with data of every type, by full syncs and by partial
+//! ones after a broken link: equal data at equal offsets.
 
 use crate::support::data::{assert_same_ttls, churn, fill};
+use crate::support::mixed::mix;
 use crate::support::peers::{Peer, file};
 use crate::support::sync::{digest_when_loaded, wait_in_sync_within};
 use crate::support::tap::{Framing, StreamTap, TapOptions};
-use crate::support::{Client, Daemon, LATER, SOON, Value, digest, info_u64, replicate, wait_for, wait_in_sync};
+use crate::support::{Client, Daemon, Direction, Kind, LATER, Link, SOON, Value, digest, info, info_u64, replicate, wait_for, wait_in_sync};
 
-/// A slave of every kind of link event: data before the sync, writes after it, expiry, several databases.
+/// A slave of every kind of link event: data of all types before the sync, writes after it, a broken link, expiry, several databases.
 fn follow(master: &Daemon, slave: &Daemon) {
     let mut client = master.client();
     fill(&mut client, "before", 2000);
-    replicate(slave, master.port);
+    mix(&mut client, 1, 5000);
+    let functions = load_function(&mut client, "before", master.kind);
+    let link = Link::to(master.port);
+    replicate(slave, link.port);
     wait_in_sync(master, slave);
+    let functions = functions && load_function(&mut client, "after", master.kind);
     fill(&mut client, "after", 500);
     churn(&mut client, 1, 3000);
+    mix(&mut client, 2, 5000);
     wait_in_sync(master, slave);
     assert_same_ttls(&mut master.client(), &mut slave.client());
+    goes_on_after_breaks(&link, master, slave);
+    if functions {
+        assert_eq!(slave.client().run("FCALL_RO f_before 0").text(), "before");
+        assert_eq!(slave.client().run("FCALL_RO f_after 0").text(), "after");
+    }
 
     client.ok("SELECT 7");
     client.ok("SET set-anew x EX 1");
@@ -34,12 +46,43 @@ fn follow(master: &Daemon, slave: &Daemon) {
     assert_eq!(at_slave.run("DBSIZE"), Value::Int(0));
 }
 
+/// A library of functions, where the slave gets to know of it: from masters that have functions, but not from ours if it is a stock one.
+fn load_function(client: &mut Client, name: &str, master: Kind) -> bool {
+    if matches!(master, Kind::Real(Peer::V6) | Kind::Ours) {
+        return false;
+    }
+    let code = format!(
+        "#!lua name={name}\nredis.register_function{{function_name='f_{name}', callback=function() return '{name}' end, flags={{'no-writes'}}}}"
+    );
+    assert_eq!(client.command(&["FUNCTION", "LOAD", &code]).text(), name);
+    true
+}
+
+/// The link breaks within a command and while nothing is written; each time the slave is sent just what it lacks.
+fn goes_on_after_breaks(link: &Link, master: &Daemon, slave: &Daemon) {
+    let mut client = master.client();
+    let (full, partial) = (info_u64(&mut client, "sync_full"), info_u64(&mut client, "sync_partial_ok"));
+    let cuts = link.cuts();
+    link.cut_after(Direction::Down, 10_007);
+    mix(&mut client, 3, 1000);
+    wait_for(SOON, "the cut", || (link.cuts() > cuts).then_some(()));
+    wait_in_sync(master, slave);
+    link.cut();
+    wait_for(SOON, "the slave to be back", || (info_u64(&mut client, "sync_partial_ok") == partial + 2).then_some(()));
+    mix(&mut client, 4, 1000);
+    wait_in_sync(master, slave);
+    assert_eq!(info_u64(&mut client, "sync_full"), full, "a broken link cost a full sync");
+    let replid = info(&mut client, "master_replid");
+    assert_eq!(replid, info(&mut slave.client(), "master_replid"));
+}
+
 fn real_follows_ours(peer: Peer) {
-    follow(&Daemon::replikant(&[]), &Daemon::redis(peer, &[]));
+    follow(&Daemon::replikant(&["--repl-backlog-size", "16mb"]), &Daemon::redis(peer, &[]));
 }
 
 fn ours_follows_real(peer: Peer, args: &[&str]) {
-    follow(&Daemon::redis(peer, args), &Daemon::replikant(&[]));
+    let args = [args, &["--repl-backlog-size", "16mb"]].concat();
+    follow(&Daemon::redis(peer, &args), &Daemon::replikant(&[]));
 }
 
 #[test]
@@ -133,7 +176,7 @@ fn ours_syncs_from_a_real_master_during_a_hundred_thousand_writes() {
 
 /// Starts a real server from a snapshot and compares its data with the master's.
 fn assert_loads_in(peer: Peer, snapshot: &[u8], expected: &str) {
-    let server = Daemon::prepared(crate::support::Kind::Real(peer), &[], |dir| std::fs::write(dir.join("dump.rdb"), snapshot).unwrap());
+    let server = Daemon::prepared(Kind::Real(peer), &[], |dir| std::fs::write(dir.join("dump.rdb"), snapshot).unwrap());
     assert_eq!(digest_when_loaded(&server), expected, "{} on our snapshot", peer.name());
 }
 

@@ -155,7 +155,7 @@ fn run_random(client: &mut Client, seed: u64, count: u64) {
 #[test]
 fn slaves_of_every_version_have_the_same_streams_and_groups() {
     let master = Daemon::replikant(&["--stream-node-max-entries", "4"]);
-    let slaves = [Daemon::redis(Peer::V6, &[]), Daemon::redis(Peer::V7, &[]), Daemon::redis(Peer::V8, &[]), Daemon::replikant(&[])];
+    let slaves: Vec<Daemon> = Peer::ALL.iter().map(|peer| Daemon::redis(*peer, &[])).chain([Daemon::replikant(&[])]).collect();
     slaves.iter().for_each(|slave| replicate(slave, master.port));
     for slave in &slaves {
         wait_in_sync(&master, slave);
@@ -174,7 +174,7 @@ fn slaves_of_every_version_have_the_same_streams_and_groups() {
 
 #[test]
 fn ours_follows_masters_of_every_version() {
-    for peer in [Peer::V6, Peer::V7, Peer::V8] {
+    for peer in Peer::ALL {
         let (master, slave) = (Daemon::redis(peer, &["--stream-node-max-entries", "4"]), Daemon::replikant(&[]));
         replicate(&slave, master.port);
         wait_in_sync(&master, &slave);

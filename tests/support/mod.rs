@@ -6,6 +6,7 @@ pub mod client;
 pub mod daemon;
 pub mod data;
 pub mod link;
+pub mod mixed;
 pub mod peers;
 pub mod process;
 pub mod sync;
