@@ -353,7 +353,7 @@ impl Handler<StartFullSync> for ReplicationMaster {
             state.tick();
             // A snapshot that is being made has its stream kept from its cut on, as long as its slaves live: later ones share both.
             let wanted = dialect_for(&state, message.0);
-            let kept = state.stream.backlog().map_or(state.stream.offset(), |backlog| backlog.first().before());
+            let kept = state.stream.kept_from();
             let is_for_it = |kind: Kind| {
                 matches!(kind, Kind::Replicas { replid, dialect, offset }
                     if replid == state.stream.replid && dialect == wanted && offset >= kept)

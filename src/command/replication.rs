@@ -300,7 +300,11 @@ fn full_sync(ctx: &mut Ctx<'_>, refusal: Option<PsyncRefusal>) {
     let reason = refusal.map_or(SyncReason::PlainSync, SyncReason::Psync);
     let number = begin_sync(ctx, reason, ctx.node.stream.offset());
     told(ctx).sync = Some(number);
-    info!(ctx.node.log, "Full resync requested by replica"; "replica" => %ctx.client().addr, "reason" => reason.code());
+    let address = ctx.node.clients.get(ctx.slot).and_then(|client| Some(role_info::replica_address(client, client.replica.as_ref()?)));
+    let asked = || (1..ctx.args.len()).map(|n| ctx.args.at(n).escape_ascii().to_string()).collect::<Vec<_>>().join(":");
+    let stream = &ctx.node.stream;
+    info!(ctx.node.log, "Full resync requested by replica"; "replica" => address.unwrap_or_default(), "reason" => reason.code(),
+        "asked" => asked(), "have" => format!("{}:{}..{}", stream.replid, stream.kept_from().0, stream.offset().0));
 }
 
 /// Notes the sync of this client; its address is known by now.

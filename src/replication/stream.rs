@@ -145,6 +145,11 @@ impl Stream {
         self.backlog.as_ref()
     }
 
+    /// Bytes after this offset can be sent.
+    pub fn kept_from(&self) -> ReplOffset {
+        self.backlog.as_ref().map_or(self.offset, |backlog| backlog.first().before())
+    }
+
     pub fn backlog_bytes(&self) -> u64 {
         self.backlog_bytes
     }

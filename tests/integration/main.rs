@@ -7,6 +7,7 @@ mod support;
 mod admin;
 mod blocking;
 mod chain;
+mod chaos;
 mod clients;
 mod command_keys;
 mod command_table;

@@ -168,18 +168,22 @@ impl Client {
     /// Sends many requests without waiting for each; the replies in order.
     #[track_caller]
     pub fn pipeline<A: AsRef<[u8]>>(&mut self, requests: &[Vec<A>]) -> Vec<Value> {
+        self.try_pipeline(requests).unwrap_or_else(|error| panic!("a pipeline: {error}"))
+    }
+
+    pub fn try_pipeline<A: AsRef<[u8]>>(&mut self, requests: &[Vec<A>]) -> io::Result<Vec<Value>> {
         let mut replies = Vec::with_capacity(requests.len());
         for part in requests.chunks(PIPELINE_MAX) {
             let mut bytes = Vec::new();
             for request in part {
                 encode(&mut bytes, request);
             }
-            self.send(&bytes).expect("sending a pipeline");
+            self.send(&bytes)?;
             for _ in part {
-                replies.push(self.reply().expect("reading a pipeline's reply"));
+                replies.push(self.reply()?);
             }
         }
-        replies
+        Ok(replies)
     }
 
     fn line(&mut self) -> io::Result<String> {

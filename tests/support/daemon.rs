@@ -116,11 +116,20 @@ impl Daemon {
 
     /// What the present run has logged so far.
     pub fn log(&self) -> String {
-        fs::read(self.log_file()).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+        self.log_of(self.runs)
     }
 
-    fn log_file(&self) -> PathBuf {
-        self.dir.path().join(format!("log.{}", self.runs))
+    /// What every run has logged, the first one first.
+    pub fn logs(&self) -> Vec<String> {
+        (1..=self.runs).map(|run| self.log_of(run)).collect()
+    }
+
+    fn log_of(&self, run: usize) -> String {
+        fs::read(self.log_file(run)).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
+    fn log_file(&self, run: usize) -> PathBuf {
+        self.dir.path().join(format!("log.{run}"))
     }
 
     /// The end of the log goes nowhere even if the test fails: for servers that are killed by the dozen.
@@ -189,7 +198,7 @@ impl Daemon {
 
     fn try_launch(&mut self, port: u16) -> Result<u16, String> {
         self.runs += 1;
-        let log = File::create(self.log_file()).expect("creating the log");
+        let log = File::create(self.log_file(self.runs)).expect("creating the log");
         let mut command = Command::new(self.kind.binary());
         if let Some(conf) = &self.conf {
             command.arg(conf);

@@ -1,6 +1,8 @@
 //! Writes of every type to few keys in several databases, by seed: small collections and big ones, TTLs far and near, transactions, scripts, commands
 //! whose outcome only their master decides. None is an error, and every server from 6.2 on knows them all.
 
+use std::io;
+
 use super::data::DATABASES;
 use super::{Client, Value};
 
@@ -193,15 +195,23 @@ impl Mixed {
 /// Sends `count` units and checks that none is refused.
 #[track_caller]
 pub fn mix(client: &mut Client, seed: u64, count: u64) {
-    let mut mixed = Mixed::new(seed);
     client.ok("SELECT 0");
+    try_mix(client, &mut Mixed::new(seed), count).unwrap_or_else(|error| panic!("{error}"));
+    client.ok("SELECT 0");
+}
+
+/// The next `count` units. Fails when the connection does, or with the first reply that is an error.
+pub fn try_mix(client: &mut Client, mixed: &mut Mixed, count: u64) -> io::Result<()> {
     let requests: Vec<Request> = (0..count).flat_map(|_| mixed.unit()).collect();
     for part in requests.chunks(BATCH) {
-        for (reply, request) in client.pipeline(part).iter().zip(part) {
-            assert!(!is_refused(reply), "{:?}: {reply:?}", request.iter().map(|word| word.escape_ascii().to_string()).collect::<Vec<_>>());
+        for (reply, request) in client.try_pipeline(part)?.iter().zip(part) {
+            if is_refused(reply) {
+                let words: Vec<String> = request.iter().map(|word| word.escape_ascii().to_string()).collect();
+                return Err(io::Error::other(format!("{words:?}: {reply:?}")));
+            }
         }
     }
-    client.ok("SELECT 0");
+    Ok(())
 }
 
 fn is_refused(reply: &Value) -> bool {
