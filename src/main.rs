@@ -9,7 +9,7 @@ use anyhow::Context;
 use replikant::config::{Config, command_line, load};
 use replikant::env::{Allocator, Env, RealDisk};
 use replikant::log;
-use replikant::server::{Node, NodeHandle};
+use replikant::server::{Node, NodeFailure, NodeHandle};
 use slog::{Logger, o, warn};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -127,7 +127,7 @@ fn run(nodes: Vec<Node>) -> anyhow::Result<ExitCode> {
         for handle in handles {
             if let Some(reason) = handle.stopped().await {
                 eprintln!("{reason}");
-                return Ok(ExitCode::from(if reason.starts_with("panic") { EXIT_BUG } else { 1 }));
+                return Ok(ExitCode::from(if matches!(reason, NodeFailure::Panic(_)) { EXIT_BUG } else { 1 }));
             }
         }
         Ok(ExitCode::SUCCESS)

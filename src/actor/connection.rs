@@ -106,7 +106,7 @@ impl Pump {
     }
 
     /// Goes on writing replies once the socket takes more.
-    fn write(&self, cx: &mut TaskContext<'_>) {
+    pub fn write(&self, cx: &mut TaskContext<'_>) {
         while self.conn.write_blocked.get() {
             let ready = match &mut self.conn.io.borrow_mut().socket {
                 Some(socket) => socket.poll_write_ready(cx),

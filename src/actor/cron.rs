@@ -47,7 +47,7 @@ fn tick(act: &mut Keyspace) {
     // An actor that panics just ends: the node can't go on without it.
     let to = act.shell.addresses();
     if !to.master.connected() || !to.replica.connected() {
-        return act.shell.stop(Some("panic: a replication actor has ended by a bug".to_owned()));
+        return act.shell.stop(Some(super::NodeFailure::Panic("a replication actor has ended by a bug".to_owned())));
     }
     {
         let mut state = act.shell.state.borrow_mut();
@@ -85,7 +85,7 @@ fn clients(state: &mut NodeState) {
         if client.flags.intersects(ClientFlags::MASTER | ClientFlags::REPLICA) {
             continue;
         }
-        let waits = client.flags.intersects(ClientFlags::BLOCKED | ClientFlags::PUBSUB);
+        let waits = client.flags.intersects(ClientFlags::BLOCKED | ClientFlags::PUBSUB | ClientFlags::IN_PROCESS);
         if timeout_ms > 0 && !waits && now_ms - client.last_interaction_ms > timeout_ms {
             state.requests.push(Request::Close(slot));
             continue;

@@ -8,14 +8,13 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use slog::{crit, error, info, warn};
+use slog::{error, info, warn};
 
 use super::replica_client::{Follow, StopFollowing};
 use super::replication_master::{ContinueSync, DropReplicas, ReplicaAcked, StartFullSync, StartSave, StreamAdvanced};
 use super::shell::Shell;
 use super::snapshot_worker::{SnapshotWorker, WriteChunks};
-use super::turn::Turn;
-use crate::command::{CycleKind, NodeState, Request, active_expire_cycle};
+use crate::command::{NodeState, Request};
 use crate::keyspace::SnapshotId;
 use crate::replication::ReplOffset;
 
@@ -31,16 +30,12 @@ const SNAPSHOT_STEP_BYTES: usize = 256 << 10;
 /// Captured bytes that a worker has not written yet: above it no further steps are made (writes still capture what they change).
 const SNAPSHOT_IN_FLIGHT_MAX: usize = 8 << 20;
 
-/// What active expiry may add to a turn where the timer's cycles leave too many keys that are due.
-const EXPIRE_FAST_NS: u64 = 300_000;
-
 /// The longest timer for suspended clients.
 const TIMER_MS_MAX: i64 = 60_000;
 
 /// The actor that owns every database.
 pub struct Keyspace {
     pub(super) shell: Rc<Shell>,
-    turn: Turn,
     snapshots: Vec<Running>,
     /// The offset up to which the ReplicationMaster has been told.
     told: ReplOffset,
@@ -91,7 +86,6 @@ impl Keyspace {
     pub fn new(shell: Rc<Shell>) -> Self {
         Keyspace {
             shell,
-            turn: Turn::default(),
             snapshots: Vec::new(),
             told: ReplOffset(0),
             resuming: false,
@@ -110,7 +104,7 @@ impl Keyspace {
             return;
         }
         let cpu_from = self.cpu_ns();
-        let Some(left) = self.guarded_turn() else { return };
+        let Some(left) = self.shell.guarded_turn() else { return };
         let turned = self.cpu_ns();
         let capturing = self.step_snapshots(ctx);
         let ended = if self.snapshots.is_empty() { turned } else { self.cpu_ns() };
@@ -157,25 +151,6 @@ impl Keyspace {
             act.run_turn(ctx);
         });
         self.timer = Some((at, handle));
-    }
-
-    /// A panic in a turn is a bug: the node stops and says so, the host application lives.
-    fn guarded_turn(&mut self) -> Option<bool> {
-        let turn = std::panic::AssertUnwindSafe(|| {
-            let left = self.turn.run(&self.shell);
-            active_expire_cycle(&mut self.shell.state.borrow_mut(), CycleKind::Fast, EXPIRE_FAST_NS);
-            left
-        });
-        match std::panic::catch_unwind(turn) {
-            Ok(left) => Some(left),
-            Err(panic) => {
-                let text = panic.downcast_ref::<&str>().map(|text| text.to_string());
-                let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-                crit!(self.shell.state.borrow().log, "The node stops because of a bug"; "panic" => &text);
-                self.shell.stop(Some(format!("panic: {text}")));
-                None
-            }
-        }
     }
 
     fn cpu_ns(&self) -> u64 {

@@ -19,11 +19,25 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
 /// Why a node does not start.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StartError {
+    /// A word of `bind` that is no address.
+    #[error("Invalid bind address '{0}'")]
+    BindAddress(String),
+    /// All addresses of `bind` may be missing, and are.
+    #[error("none of the bind addresses is there")]
+    NoAddress,
+    /// A command that `rename-command` names is not there, or has no name left.
     #[error("{0}")]
-    Config(String),
+    RenameCommand(String),
+    /// An address can't be listened on.
     #[error("Could not create server TCP listening socket {addr}: {source}")]
-    Listen { addr: String, source: std::io::Error },
+    Listen {
+        /// The address and port, or the path.
+        addr: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
 }
 
 pub(crate) fn first_port(addrs: &[Addr]) -> u16 {
@@ -38,10 +52,10 @@ pub(crate) fn listen(state: &NodeState) -> Result<Vec<Box<dyn Listener>>, StartE
     let open = |addr: ListenAddr, text: &str| {
         state.env.net.listen(&addr, config.tcp_backlog).map_err(|source| StartError::Listen { addr: text.to_owned(), source })
     };
-    // A unix socket alone is a way to be reached; then port 0 means none, as in Redis.
-    let with_tcp = port != 0 || config.unixsocket.is_none();
+    // A unix socket alone is a way to be reached; then port 0 means none, as in Redis. So does `bind` without an address.
+    let with_tcp = !config.bind.is_empty() && (port != 0 || config.unixsocket.is_none());
     for bind in config.bind.iter().filter(|_| with_tcp) {
-        let (ip, optional) = bind_address(bind).ok_or_else(|| StartError::Config(format!("Invalid bind address '{bind}'")))?;
+        let (ip, optional) = bind_address(bind).ok_or_else(|| StartError::BindAddress(bind.clone()))?;
         match open(ListenAddr::Tcp(SocketAddr::new(ip, port)), &format!("{bind}:{port}")) {
             Ok(listener) => {
                 if port == 0 {
@@ -57,7 +71,7 @@ pub(crate) fn listen(state: &NodeState) -> Result<Vec<Box<dyn Listener>>, StartE
         }
     }
     if with_tcp && listeners.is_empty() {
-        return Err(StartError::Config("none of the bind addresses is there".to_owned()));
+        return Err(StartError::NoAddress);
     }
     if let Some(path) = &config.unixsocket {
         let mode = (config.unixsocketperm != 0).then_some(config.unixsocketperm);
@@ -96,13 +110,14 @@ pub(super) fn relisten(shell: &Rc<Shell>) {
             listener.abort();
             let _ = listener.await;
         }
-        while !shell.is_stopping() && !shell.is_listening() {
+        while !shell.is_stopping() {
             let opened = listen(&shell.state.borrow());
             match opened {
                 Ok(listeners) => {
                     let addrs: Vec<Addr> = listeners.iter().map(|listener| listener.local_addr()).collect();
                     shell.state.borrow_mut().tcp_port = first_port(&addrs);
                     accept_all(&shell, listeners);
+                    return;
                 }
                 Err(error) => {
                     error!(shell.state.borrow().log, "Failed to listen, trying again"; "error" => %error);

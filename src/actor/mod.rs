@@ -1,6 +1,7 @@
 //! The actors: thin shells around the plain cores. All of a node's actors but the SnapshotWorkers live on one thread and share `Shell`.
 //!
 //! - `Connection`: one client socket. Reads what is there, marks itself ready.
+//! - `LocalConn`: one client of this process, without a socket and without an actor.
 //! - `Keyspace`: owns the turn: parses, executes and answers what the ready connections have read.
 //! - `ReplicationMaster`: owns the stream's readers: starts snapshots, watches over slaves.
 //! - `ReplicaSession`: the master's end of one link: writes snapshot and stream to one slave.
@@ -10,8 +11,10 @@
 mod bystanders;
 mod connection;
 mod cron;
+mod inline;
 mod keyspace;
 mod listeners;
+mod local;
 mod replica_client;
 mod replica_session;
 mod replication_master;
@@ -25,8 +28,9 @@ pub use connection::Connection;
 pub use keyspace::{Drain, Keyspace};
 pub use listeners::StartError;
 pub(crate) use listeners::{accept_all, first_port, listen};
+pub(crate) use local::{Awaited, Closed, LocalConn};
 pub use replica_client::ReplicaClient;
 pub use replica_session::ReplicaSession;
 pub use replication_master::ReplicationMaster;
-pub use shell::{Addresses, Conn, Shell};
+pub use shell::{Addresses, Conn, NodeFailure, Shell};
 pub use snapshot_worker::SnapshotWorker;

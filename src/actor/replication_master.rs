@@ -254,7 +254,7 @@ impl ReplicationMaster {
     /// Twice a second: pings, time-outs, slaves that are too far behind, an unused backlog.
     fn tick(&mut self) {
         if !self.shell.addresses().keyspace.connected() {
-            self.shell.stop(Some("panic: the Keyspace has ended by a bug".to_owned()));
+            self.shell.stop(Some(super::NodeFailure::Panic("the Keyspace has ended by a bug".to_owned())));
         }
         self.serve_waiting();
         let shell = self.shell.clone();

@@ -9,6 +9,7 @@ use std::task::Waker;
 
 use actix::Addr;
 
+use super::turn::Turn;
 use super::{Drain, Keyspace, ReplicaClient, ReplicationMaster};
 use crate::command::{ClientFlags, NodeState, Slot};
 use crate::env::{Listener, Socket};
@@ -29,6 +30,21 @@ pub struct Addresses {
     pub replica: Addr<ReplicaClient>,
 }
 
+/// Why a node has stopped without being asked to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NodeFailure {
+    /// A bug: the host application lives, the node does not.
+    #[error("panic: {0}")]
+    Panic(String),
+    /// The dump file can't be loaded.
+    #[error("Fatal error loading the DB: {0}. Exiting.")]
+    Load(String),
+    /// The system gives no thread to load the dump file on.
+    #[error("no thread to load the dump file on: {0}")]
+    Thread(String),
+}
+
 /// A listening socket, of its task and of who accepts without the runtime.
 type SharedListener = Rc<RefCell<Box<dyn Listener>>>;
 
@@ -45,7 +61,9 @@ pub struct Shell {
     stopped: tokio::sync::Notify,
     loaded: tokio::sync::Notify,
     /// Why the node has stopped, if not by request.
-    failure: RefCell<Option<String>>,
+    failure: RefCell<Option<NodeFailure>>,
+    /// The turn's scratch memory: whoever runs one has it.
+    pub(super) turn: RefCell<Turn>,
     listeners: RefCell<Vec<(actix_rt::task::JoinHandle<()>, SharedListener)>>,
 }
 
@@ -115,6 +133,7 @@ impl Shell {
             stopped: tokio::sync::Notify::new(),
             loaded: tokio::sync::Notify::new(),
             failure: RefCell::default(),
+            turn: RefCell::default(),
             listeners: RefCell::default(),
         })
     }
@@ -145,10 +164,18 @@ impl Shell {
 
     /// Puts a connection into the inbox and sees that a turn comes.
     pub(super) fn ready(&self, conn: &Rc<Conn>) {
-        if !conn.queued.replace(true) {
-            self.inbox.borrow_mut().push_back(conn.clone());
+        if self.queue(conn) {
             self.request_turn();
         }
+    }
+
+    /// Puts a connection into the inbox, if it is not there; the caller sees to the turn.
+    pub(super) fn queue(&self, conn: &Rc<Conn>) -> bool {
+        let is_new = !conn.queued.replace(true);
+        if is_new {
+            self.inbox.borrow_mut().push_back(conn.clone());
+        }
+        is_new
     }
 
     /// Sees that a turn comes.
@@ -214,7 +241,7 @@ impl Shell {
     }
 
     /// Ends the node: no turn runs any more, sockets close, `wait_stopped` returns.
-    pub fn stop(&self, failure: Option<String>) {
+    pub fn stop(&self, failure: Option<NodeFailure>) {
         if self.stopping.replace(true) {
             return;
         }
@@ -248,7 +275,7 @@ impl Shell {
     }
 
     /// Returns when the node has stopped: with the reason, if it was not asked to.
-    pub(crate) async fn wait_stopped(&self) -> Option<String> {
+    pub(crate) async fn wait_stopped(&self) -> Option<NodeFailure> {
         self.stopped.notified().await;
         // Others may wait as well.
         self.stopped.notify_one();
@@ -288,10 +315,6 @@ impl Shell {
     /// Every connection that is open.
     pub(super) fn open_conns(&self) -> Vec<Rc<Conn>> {
         self.conns.borrow().iter().flatten().cloned().collect()
-    }
-
-    pub(crate) fn is_listening(&self) -> bool {
-        !self.listeners.borrow().is_empty()
     }
 
     /// Closes every socket: the node stops. What is written already is sent.

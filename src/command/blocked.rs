@@ -54,7 +54,7 @@ pub struct Blocked {
     /// Slaves have acknowledged something since waiting clients were last looked at.
     acks_are_news: bool,
     /// The stream is to ask slaves how far they are, once a turn.
-    getack_wanted: bool,
+    pub(super) getack_wanted: bool,
     pause: Option<Pause>,
     /// Writes are paused for FAILOVER, whatever CLIENT PAUSE and UNPAUSE say.
     failing_over: bool,

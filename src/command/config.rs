@@ -36,7 +36,7 @@ fn set(ctx: &mut Ctx<'_>) -> CmdResult {
         return Err(CommandError::SYNTAX);
     }
     let client = ctx.client();
-    let is_local = client.is(ClientFlags::UNIX_SOCKET) || client.addr.ip().is_some_and(|ip| ip.is_loopback());
+    let is_local = client.flags.intersects(ClientFlags::UNIX_SOCKET | ClientFlags::IN_PROCESS) || client.addr.ip().is_some_and(|ip| ip.is_loopback());
     let args = ctx.args;
     let pairs = (2..args.len()).step_by(2).map(|at| (args.at(at), args.at(at + 1)));
     let node = &mut *ctx.node;

@@ -17,7 +17,7 @@ use crate::types::number::{parse_f64, parse_i64};
 
 /// Whether `enable-debug-command` lets this client use DEBUG.
 pub(super) fn check_allowed(node: &NodeState, client: &Client) -> CmdResult {
-    let is_local = client.is(ClientFlags::UNIX_SOCKET) || client.addr.ip().is_some_and(|ip| ip.is_loopback());
+    let is_local = client.flags.intersects(ClientFlags::UNIX_SOCKET | ClientFlags::IN_PROCESS) || client.addr.ip().is_some_and(|ip| ip.is_loopback());
     match node.config.enable_debug_command {
         EnableWhere::Yes => Ok(()),
         EnableWhere::Local if is_local => Ok(()),

@@ -33,7 +33,7 @@ pub struct Eviction {
     /// Where random policies go on.
     next_db: u32,
     /// There was more to evict than time.
-    unfinished: bool,
+    pub(super) unfinished: bool,
     exceeded_since_ms: Option<i64>,
 }
 

@@ -287,6 +287,11 @@ impl NodeState {
         Moment { unix_ms: self.now_ms, steady_ms: self.steady_ms }
     }
 
+    /// Whether something is left to do behind a turn that commands have asked for.
+    pub fn has_work(&self) -> bool {
+        !self.requests.is_empty() || self.blocked.getack_wanted || self.blocked.has_news() || self.eviction.unfinished
+    }
+
     /// Reads the clock for the commands to come.
     pub fn tick(&mut self) {
         self.now_us = self.env.clock.unix_us();

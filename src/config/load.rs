@@ -54,6 +54,53 @@ pub fn load_text(text: &[u8]) -> Result<Loaded, ConfError> {
     Ok(loader.loaded)
 }
 
+/// Reads a text, which may include files where there is a disk, over values that are there already.
+pub fn load_over(config: Config, disk: Option<&dyn Disk>, text: &[u8]) -> Result<Loaded, ConfError> {
+    let mut loader = Loader::new(disk);
+    loader.loaded.config = config;
+    loader.text("the configuration", text)?;
+    Ok(loader.loaded)
+}
+
+/// Reads a file over values that are there already.
+pub fn load_file_over(config: Config, disk: &dyn Disk, path: &Path) -> Result<Loaded, ConfError> {
+    let mut loader = Loader::new(Some(disk));
+    loader.loaded.config = config;
+    loader.file(path)?;
+    Ok(loader.loaded)
+}
+
+/// Sets one directive from the words behind its name.
+pub fn set_directive(config: &mut Config, name: &str, words: &[&str]) -> Result<(), DirectiveError> {
+    let bad = |reason: String| DirectiveError::Value { name: name.to_owned(), value: words.join(" "), reason };
+    let Some(directive) = table::find(name) else {
+        return Err(DirectiveError::Unknown(name.to_owned()));
+    };
+    // An error leaves a mixture behind.
+    let mut changed = config.clone();
+    directive.set(&mut changed, words, Mode::Replace).map_err(bad)?;
+    *config = changed;
+    Ok(())
+}
+
+/// Why a directive is not set.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DirectiveError {
+    /// No directive of this server has that name.
+    #[error("there is no directive '{0}'")]
+    Unknown(String),
+    /// It does not take that value.
+    #[error("{name} {value}: {reason}")]
+    Value {
+        /// The directive.
+        name: String,
+        /// What it was to be set to.
+        value: String,
+        /// Why it can't be.
+        reason: String,
+    },
+}
+
 struct Loader<'a> {
     disk: Option<&'a dyn Disk>,
     loaded: Loaded,

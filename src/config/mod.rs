@@ -19,6 +19,6 @@ pub use args::{CommandLine, command_line};
 pub use check::check_conf;
 pub use events::Events;
 pub use lists::{bind_address, percentiles};
-pub use load::{ConfError, Loaded, load, load_text};
+pub use load::{ConfError, DirectiveError, Loaded, load, load_file_over, load_over, load_text, set_directive};
 pub use rewrite::rewrite;
 pub use values::{Config, EnableWhere, EvictionPolicy, LogFormat, LogLevel, OutputLimit};

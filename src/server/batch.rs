@@ -1,0 +1,78 @@
+//! Several commands that are handed over together.
+
+use super::ClientError;
+use super::client::check;
+use crate::resp::{Value, encode_command};
+
+/// Commands for [`Client::pipeline`](super::Client::pipeline) and [`Client::transaction`](super::Client::transaction). Can be used again and again.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    len: usize,
+    /// The first command that can't be said in a batch.
+    refused: Option<ClientError>,
+}
+
+impl Batch {
+    /// Without commands.
+    pub fn new() -> Self {
+        Batch::default()
+    }
+
+    /// Adds a command: its name and its arguments.
+    pub fn add<A: AsRef<[u8]>>(mut self, args: &[A]) -> Self {
+        self.push(args);
+        self
+    }
+
+    /// As [`Batch::add`], in place.
+    pub fn push<A: AsRef<[u8]>>(&mut self, args: &[A]) {
+        let args: smallvec::SmallVec<[&[u8]; 16]> = args.iter().map(AsRef::as_ref).collect();
+        match check(&args) {
+            Ok(()) => {
+                encode_command(&mut self.bytes, &args);
+                self.len += 1;
+            }
+            Err(error) => {
+                self.refused.get_or_insert(error);
+            }
+        }
+    }
+
+    /// How many commands it has.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether it has none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(super) fn check(&self) -> Result<(), ClientError> {
+        match &self.refused {
+            Some(error) => Err(error.clone()),
+            None if self.is_empty() => Err(ClientError::Empty),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What EXEC has said; if it has refused, the reason is the reply of the command that could not be queued.
+pub(super) fn transaction_result(mut replies: Vec<Value>) -> Result<Value, ClientError> {
+    match replies.pop() {
+        Some(Value::Error(aborted)) => {
+            let cause = replies.into_iter().find_map(|reply| match reply {
+                Value::Error(error) => Some(error),
+                _ => None,
+            });
+            Err(ClientError::Refused(cause.unwrap_or(aborted)))
+        }
+        Some(value) => Ok(value),
+        None => Err(ClientError::Closed),
+    }
+}

@@ -1,0 +1,161 @@
+//! A node from outside: made, started, asked, stopped.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use actix::Actor;
+use slog::{Logger, o};
+
+use super::start::{begin_load, finish_start};
+use super::{Client, NodeBuilder, NodeFailure, StartError};
+use crate::actor::{Addresses, Keyspace, ReplicaClient, ReplicationMaster, Shell};
+use crate::actor::{accept_all, first_port, listen};
+use crate::command::{NodeState, Request};
+use crate::config::Config;
+use crate::env::{Addr, Env};
+use crate::log::LevelSwitch;
+use crate::replication::{MasterLink, Role};
+
+/// A node that has not started yet.
+pub struct Node {
+    config: Config,
+    env: Env,
+    log: Logger,
+    log_level: Option<LevelSwitch>,
+    config_file: Option<PathBuf>,
+    executable: String,
+    /// There is no dump file to load.
+    in_memory: bool,
+}
+
+/// A running node. Dropping it leaves the node running; `stop` ends it.
+#[derive(Clone)]
+pub struct NodeHandle {
+    shell: Rc<Shell>,
+    addrs: Vec<Addr>,
+}
+
+impl Node {
+    /// A node on the machine's own clock, network and disk, that logs nothing.
+    pub fn new(config: Config) -> Self {
+        Node {
+            config,
+            env: Env::real(),
+            log: Logger::root(slog::Discard, o!()),
+            log_level: None,
+            config_file: None,
+            executable: String::new(),
+            in_memory: false,
+        }
+    }
+
+    /// A builder, for everything that a node can be told.
+    pub fn builder() -> NodeBuilder {
+        NodeBuilder::new()
+    }
+
+    /// Nothing is loaded at the start.
+    pub(super) fn in_memory(mut self, in_memory: bool) -> Self {
+        self.in_memory = in_memory;
+        self
+    }
+
+    /// Another world to live in.
+    pub fn env(mut self, env: Env) -> Self {
+        self.env = env;
+        self
+    }
+
+    pub fn log(mut self, log: Logger) -> Self {
+        self.log = log;
+        self
+    }
+
+    /// Lets CONFIG SET loglevel turn this switch.
+    pub fn log_level(mut self, switch: LevelSwitch) -> Self {
+        self.log_level = Some(switch);
+        self
+    }
+
+    /// The file that the configuration came from, for CONFIG REWRITE, and the program, for INFO.
+    pub fn origin(mut self, config_file: Option<PathBuf>, executable: String) -> Self {
+        self.config_file = config_file;
+        self.executable = executable;
+        self
+    }
+
+    /// Starts the node's actors on this thread, which must run a tokio LocalSet (an actix System does). Returns when it listens; its data may
+    /// still be loading (clients are told so), see `NodeHandle::ready`.
+    pub async fn start(self) -> Result<NodeHandle, StartError> {
+        let mut state = NodeState::new(self.env, self.log, self.config).map_err(StartError::RenameCommand)?;
+        state.log_level = self.log_level;
+        state.config_file = self.config_file;
+        state.executable = self.executable;
+        if let Some((host, port)) = state.config.slaveof.clone() {
+            state.role = Role::Replica(Box::new(MasterLink::new(host, port, state.steady_ms)));
+        }
+        let listeners = listen(&state)?;
+        let addrs: Vec<Addr> = listeners.iter().map(|listener| listener.local_addr()).collect();
+        state.tcp_port = first_port(&addrs);
+        let shell = Shell::new(state);
+        shell.state.borrow_mut().bystanders = Some(crate::actor::ServeBystanders::of(&shell));
+        shell.set_addresses(Addresses {
+            keyspace: Keyspace::new(shell.clone()).start(),
+            master: ReplicationMaster::new(shell.clone()).start(),
+            replica: ReplicaClient::new(shell.clone()).start(),
+        });
+        accept_all(&shell, listeners);
+        if self.in_memory {
+            finish_start(&shell)
+        } else {
+            begin_load(&shell)
+        }
+        Ok(NodeHandle { shell, addrs })
+    }
+}
+
+impl NodeHandle {
+    /// Where the node listens.
+    pub fn addrs(&self) -> &[Addr] {
+        &self.addrs
+    }
+
+    /// The TCP port that was bound; 0 if none.
+    pub fn port(&self) -> u16 {
+        self.shell.state.borrow().tcp_port
+    }
+
+    /// The state that the node's actors share: for looking at it on the node's thread, between turns.
+    pub fn shell(&self) -> &Rc<Shell> {
+        &self.shell
+    }
+
+    /// A client without a socket, on a connection of its own. It can be used on this thread.
+    pub fn client(&self) -> Client {
+        Client::open(&self.shell)
+    }
+
+    /// Returns when the data from disk is loaded, or the node has stopped.
+    pub async fn ready(&self) {
+        while self.shell.state.borrow().loading.is_some() && !self.shell.is_stopping() {
+            self.shell.loaded().await;
+        }
+    }
+
+    /// Stops the node as SHUTDOWN does (`save`: as asked, or by the save points), and returns when it has stopped.
+    pub async fn stop(&self, save: Option<bool>) {
+        self.request_stop(save);
+        self.stopped().await;
+    }
+
+    /// Asks the node to stop, as a signal does.
+    pub fn request_stop(&self, save: Option<bool>) {
+        self.shell.state.borrow_mut().requests.push(Request::Shutdown { save, now: true, force: false });
+        self.shell.wake();
+    }
+
+    /// Returns when the node has stopped: with the reason, if it was not asked to.
+    pub async fn stopped(&self) -> Option<NodeFailure> {
+        self.shell.wait_stopped().await
+    }
+}

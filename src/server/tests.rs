@@ -1,0 +1,227 @@
+//! Nodes and their clients in one process.
+
+use std::time::Duration;
+
+use futures::future::join_all;
+use futures::{FutureExt, StreamExt};
+
+use super::*;
+
+async fn node() -> NodeHandle {
+    Node::builder().no_listener().start().await.unwrap()
+}
+
+fn run(story: impl Future<Output = ()>) {
+    actix_rt::System::new().block_on(async { tokio::time::timeout(Duration::from_secs(60), story).await.expect("within a minute") });
+}
+
+fn refusal<T: std::fmt::Debug>(result: Result<T, ClientError>) -> ErrorKind {
+    match result {
+        Err(ClientError::Refused(error)) => error.kind(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn commands_have_types() {
+    run(async {
+        let node = node().await;
+        let client = node.client();
+        assert_eq!(client.get("k").await, Ok(None));
+        client.set("k", [0xff, 0]).await.unwrap();
+        assert_eq!(client.get("k").await, Ok(Some(vec![0xff, 0])));
+        assert_eq!(client.set_new("k", "x").await, Ok(false));
+        assert_eq!(refusal(client.incr("k").await), ErrorKind::General);
+        assert_eq!(client.zadd("z", &[(1.5, "a"), (f64::INFINITY, "b")]).await, Ok(2));
+        assert_eq!(client.zrange("z", 0, -1).await, Ok(vec![(b"a".to_vec(), 1.5), (b"b".to_vec(), f64::INFINITY)]));
+        assert_eq!(client.hset("h", &[("f", "1")]).await, Ok(1));
+        assert_eq!(client.hgetall("h").await, Ok(vec![(b"f".to_vec(), b"1".to_vec())]));
+        let id = client.xadd("s", &[("f", "v")]).await.unwrap();
+        assert_eq!(client.xrange("s", "-", "+").await, Ok(vec![StreamEntry { id, fields: vec![(b"f".to_vec(), b"v".to_vec())] }]));
+        assert_eq!(refusal(client.hgetall("k").await), ErrorKind::WrongType);
+        let (cursor, mut keys) = client.scan(0, "*", 100).await.unwrap();
+        keys.sort();
+        assert_eq!((cursor, keys.len()), (0, 4));
+        let sum: i64 = client.eval("return ARGV[1] + #KEYS", &["a", "b"], &["5", "x"]).await.unwrap();
+        assert_eq!(sum, 7);
+        assert_eq!(client.get("z").await.map_err(|error| refusal::<()>(Err(error))), Err(ErrorKind::WrongType));
+        node.stop(None).await;
+        assert_eq!(client.get("k").await, Err(ClientError::Closed));
+        assert_eq!(node.client().get("k").await, Err(ClientError::Closed));
+    });
+}
+
+#[test]
+fn commands_of_many_tasks_share_turns_and_keep_their_order() {
+    run(async {
+        let node = node().await;
+        let client = node.client();
+        let turns = node.shell().state.borrow().stats.turns;
+        let calls: Vec<_> = (0..50).map(|_| client.incr("n")).collect();
+        let results: Vec<i64> = join_all(calls).await.into_iter().map(Result::unwrap).collect();
+        assert_eq!(results, (1..=50).collect::<Vec<_>>());
+        assert_eq!(node.shell().state.borrow().stats.turns - turns, 1, "all in one turn");
+        // Results that are awaited in another order, or not at all.
+        let (a, b, dropped) = (client.incr("n"), client.incr("n"), client.incr("n"));
+        drop(dropped);
+        assert_eq!((b.await, a.await), (Ok(52), Ok(51)));
+        assert_eq!(client.incr("n").await, Ok(54));
+        // A call that is dropped unpolled is executed all the same, without another one behind it.
+        let other = node.client();
+        drop(client.set("dropped", "done"));
+        while other.call(&["EXISTS", "dropped"]).await != Ok(Value::Int(1)) {
+            tokio::task::yield_now().await;
+        }
+    });
+}
+
+#[test]
+fn a_task_that_only_awaits_replies_does_not_starve_others() {
+    run(async {
+        let node = node().await;
+        let client = node.client();
+        let flag = std::rc::Rc::new(std::cell::Cell::new(false));
+        let set = flag.clone();
+        actix_rt::spawn(async move { set.set(true) });
+        let mut calls = 0;
+        while !flag.get() {
+            client.incr("n").await.unwrap();
+            calls += 1;
+            assert!(calls < 10_000, "the other task never came");
+        }
+    });
+}
+
+#[test]
+fn waiting_commands_do_not_hold_others_up_and_end_with_their_futures() {
+    run(async {
+        let node = node().await;
+        let client = node.client();
+        let mut pop = client.brpop(&["list"], Duration::ZERO);
+        assert!((&mut pop).now_or_never().is_none());
+        assert_eq!(client.ping().await.as_deref(), Ok("PONG"));
+        assert_eq!(client.rpush("list", &["a"]).await, Ok(1));
+        assert_eq!(pop.await, Ok(Some((b"list".to_vec(), b"a".to_vec()))));
+        assert_eq!(client.blpop(&["list"], Duration::from_millis(10)).await, Ok(None));
+
+        let mut gone = client.blpop(&["list"], Duration::ZERO);
+        assert!((&mut gone).now_or_never().is_none());
+        let blocked = |info: String| info.contains("blocked_clients:1");
+        assert!(blocked(client.info("clients").await.unwrap()));
+        drop(gone);
+        while blocked(client.info("clients").await.unwrap()) {
+            tokio::task::yield_now().await;
+        }
+        // Nobody takes it any more.
+        client.rpush("list", &["b"]).await.unwrap();
+        assert_eq!(client.llen("list").await, Ok(1));
+        assert_eq!(node.shell().state.borrow().clients.len(), 1);
+    });
+}
+
+#[test]
+fn batches_and_transactions() {
+    run(async {
+        let node = node().await;
+        let client = node.client();
+        let batch = Batch::new().add(&["SET", "a", "1"]).add(&["INCR", "a"]).add(&["LPUSH", "a", "x"]);
+        let results: Vec<Result<Value, ReplyError>> = client.pipeline(&batch).await.unwrap();
+        assert_eq!(results[1], Ok(Value::Int(2)));
+        assert_eq!(results[2].as_ref().unwrap_err().kind(), ErrorKind::WrongType);
+        let (n, list): (i64, u64) = client.transaction(&Batch::new().add(&["INCR", "a"]).add(&["RPUSH", "l", "x"])).await.unwrap();
+        assert_eq!((n, list), (3, 1));
+        // One that can't be queued undoes all, and is the error.
+        let refused = client.transaction::<Value>(&Batch::new().add(&["INCR", "a"]).add(&["NOSUCH"])).await;
+        assert!(matches!(&refused, Err(ClientError::Refused(error)) if error.text().contains("NOSUCH")), "{refused:?}");
+        assert_eq!(client.get("a").await, Ok(Some(b"3".to_vec())));
+        let own = client.connect();
+        own.watch(&["a"]).await.unwrap();
+        client.incr("a").await.unwrap();
+        let batch = Batch::new().add(&["SET", "a", "0"]);
+        assert_eq!(own.transaction::<Option<Vec<Value>>>(&batch).await, Ok(None));
+        assert!(own.transaction::<Option<Vec<Value>>>(&batch).await.unwrap().is_some());
+        assert_eq!(client.pipeline::<Value>(&Batch::new()).await, Err(ClientError::Empty));
+        assert_eq!(client.pipeline::<Value>(&batch.add(&["Monitor"])).await, Err(ClientError::NotHere("Monitor".to_owned())));
+        for name in ["subscribe", "HELLO", "reset", "quit", "psync"] {
+            assert_eq!(client.call(&[name]).await, Err(ClientError::NotHere(name.to_owned())));
+        }
+        assert!(matches!(client.call(&["client", "reply", "off"]).await, Err(ClientError::NotHere(_))));
+    });
+}
+
+#[test]
+fn messages_come_as_a_stream_until_it_is_not_read() {
+    run(async {
+        let node = Node::builder().no_listener().directive("client-output-buffer-limit", &["pubsub", "2mb", "0", "0"]).start().await.unwrap();
+        let client = node.client();
+        let mut news = client.subscribe(&["a", "b"]).await.unwrap();
+        news.psubscribe(&["a*"]).await.unwrap();
+        assert_eq!(client.publish("a", "1").await, Ok(2));
+        let plain = Message { pattern: None, channel: b"a".to_vec(), payload: b"1".to_vec() };
+        assert_eq!(news.next().await.unwrap(), plain);
+        assert_eq!(news.next().await.unwrap(), Message { pattern: Some(b"a*".to_vec()), ..plain });
+        // A message that comes while a subscription changes is not lost.
+        client.publish("b", "early").await.unwrap();
+        news.unsubscribe(&["a"]).await.unwrap();
+        assert_eq!(news.next().await.unwrap().payload, b"early");
+
+        // More than a reader is kept waits as any client's output; what was held back comes when there is room.
+        let big = "x".repeat(300_000);
+        for _ in 0..6 {
+            client.publish("b", &big).await.unwrap();
+        }
+        for _ in 0..6 {
+            assert_eq!(news.next().await.unwrap().payload.len(), big.len());
+        }
+        // Who takes nothing is closed at the limit.
+        let mut published = 0;
+        while client.publish("b", &big).await.unwrap() > 0 {
+            published += 1;
+            assert!(published < 100);
+            tokio::task::yield_now().await;
+        }
+        while news.next().await.is_some() {}
+        drop(news);
+        assert_eq!(client.ping().await.as_deref(), Ok("PONG"));
+    });
+}
+
+#[test]
+fn nodes_in_one_process_do_not_disturb_each_other() {
+    run(async {
+        let master = Node::builder().start().await.unwrap();
+        let slave = Node::builder().replica_of("127.0.0.1", master.port()).start().await.unwrap();
+        let lone = Node::builder().no_listener().databases(2).start().await.unwrap();
+        assert_eq!((lone.port(), lone.addrs().len()), (0, 0));
+        master.client().set("k", "of the master").await.unwrap();
+        let (slave_client, lone_client) = (slave.client(), lone.client());
+        while slave_client.get("k").await.unwrap().is_none() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(refusal(slave_client.set("k", "x").await), ErrorKind::ReadOnly);
+        assert_eq!(lone_client.get("k").await, Ok(None));
+        assert!(lone_client.call(&["SELECT", "2"]).await.is_err());
+        master.stop(None).await;
+        assert_eq!(slave_client.get("k").await, Ok(Some(b"of the master".to_vec())));
+        slave_client.promote().await.unwrap();
+        slave_client.set("k", "own").await.unwrap();
+        assert_eq!(slave.stopped().now_or_never(), None);
+    });
+}
+
+#[test]
+fn what_was_said_last_counts_and_errors_are_types() {
+    let node = |builder: NodeBuilder| builder.build();
+    assert!(matches!(node(Node::builder().conf_text("port x")), Err(BuildError::Conf(_))));
+    assert!(matches!(node(Node::builder().directive("nonsense", &["x"])), Err(BuildError::Directive(crate::config::DirectiveError::Unknown(_)))));
+    run(async {
+        let node = Node::builder().port(1).conf_text("hz 20\nmaxmemory 1mb\nbind ''").directive("maxmemory", &["2mb"]).start().await.unwrap();
+        let client = node.client();
+        assert_eq!(client.config_get("maxmemory").await, Ok(vec![("maxmemory".to_owned(), "2097152".to_owned())]));
+        assert_eq!(client.config_get("hz").await, Ok(vec![("hz".to_owned(), "20".to_owned())]));
+        let taken = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let refused = Node::builder().port(port).start().await;
+        assert!(matches!(refused, Err(BuildError::Start(StartError::Listen { .. }))));
+    });
+}
