@@ -28,6 +28,7 @@ mod persistence;
 mod pubsub;
 mod real_peers;
 mod scripts;
+mod sentinel;
 mod snapshots;
 mod streams;
 mod suspension;

@@ -260,7 +260,7 @@ fn chosen_port(log: &str) -> Option<u16> {
     digits.parse().ok().filter(|port| *port != 0)
 }
 
-fn free_port() -> u16 {
+pub(super) fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("binding a port");
     listener.local_addr().expect("the port's address").port()
 }

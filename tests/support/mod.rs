@@ -9,6 +9,7 @@ pub mod link;
 pub mod mixed;
 pub mod peers;
 pub mod process;
+pub mod sentinel;
 pub mod sync;
 pub mod tap;
 
