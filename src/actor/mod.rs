@@ -1,4 +1,4 @@
-//! The actors: thin shells around the plain cores. All of a node's actors but the SnapshotWorkers live on one thread and share `Shell`.
+//! The actors: thin shells around the plain cores. All of a node's actors but the workers live on one thread and share `Shell`.
 //!
 //! - `Connection`: one client socket. Reads what is there, marks itself ready.
 //! - `LocalConn`: one client of this process, without a socket and without an actor.
@@ -7,6 +7,7 @@
 //! - `ReplicaSession`: the master's end of one link: writes snapshot and stream to one slave.
 //! - `ReplicaClient`: the slave's end: connects, syncs, follows, reconnects.
 //! - `SnapshotWorker`: encodes captured chunks to RDB on a thread of its own.
+//! - `SpillWorker`: writes and reads, on a thread of its own, what slaves that are far behind still need of the stream.
 
 mod bystanders;
 mod connection;
@@ -20,6 +21,7 @@ mod replica_session;
 mod replication_master;
 mod shell;
 mod snapshot_worker;
+mod spill_worker;
 mod timer;
 mod turn;
 
@@ -34,3 +36,4 @@ pub use replica_session::ReplicaSession;
 pub use replication_master::ReplicationMaster;
 pub use shell::{Addresses, Conn, NodeFailure, Shell};
 pub use snapshot_worker::SnapshotWorker;
+pub use spill_worker::SpillWorker;

@@ -1,7 +1,7 @@
 //! The master's end of one link: writes the snapshot, then what was written meanwhile, then the live stream.
 //!
 //! Owns: the writing end of one slave's socket from its PSYNC on. Receives: `Kick` when the stream or an ACK may let it go on, `SnapshotNews` when the spool
-//! has grown. Sends: `ReadSpool` to the SnapshotWorker. What the slave says is read by its Connection and executed in the turn (REPLCONF ACK).
+//! has grown. Sends: `ReadSpool` to the SnapshotWorker, `ReadSpill` to the SpillWorker while its slave is far behind. What the slave says is read by its Connection and executed in the turn (REPLCONF ACK).
 //! Stops when the connection is closed.
 
 use std::io;
@@ -15,12 +15,13 @@ use slog::{info, warn};
 
 use super::shell::{Conn, Shell};
 use super::snapshot_worker::{ReadSpool, SnapshotWorker};
+use super::spill_worker::ReadSpill;
 use super::timer::every;
 use crate::command::{NodeState, Request};
 use crate::keyspace::SnapshotId;
 use crate::replication::{ReplId, ReplOffset, Replica, ReplicaState};
 
-/// Bytes asked of the spool at a time.
+/// Bytes asked of the spool or the spill at a time.
 const SPOOL_READ_BYTES: usize = 256 << 10;
 /// Bytes written before other actors have their turn.
 const BURST_BYTES_MAX: usize = 512 << 10;
@@ -60,8 +61,9 @@ pub struct ReplicaSession {
     /// What the slave follows. A stream of another name has no byte for it, at whatever offset.
     history: ReplId,
     phase: Phase,
-    /// What is being written: snapshot or frame bytes.
+    /// What is being written: snapshot or frame bytes, or bytes of the stream that came from the spill.
     piece: Bytes,
+    reading_spill: bool,
     waiting_writable: bool,
     resuming: bool,
 }
@@ -89,7 +91,17 @@ pub(super) struct End;
 impl ReplicaSession {
     /// A session for a slave's connection; without a source it streams from `Replica::sent` on.
     pub(super) fn new(shell: Rc<Shell>, conn: Rc<Conn>, history: ReplId, source: Option<Source>) -> Self {
-        ReplicaSession { shell, conn, source, history, phase: Phase::Stream, piece: Bytes::new(), waiting_writable: false, resuming: false }
+        ReplicaSession {
+            shell,
+            conn,
+            source,
+            history,
+            phase: Phase::Stream,
+            piece: Bytes::new(),
+            reading_spill: false,
+            waiting_writable: false,
+            resuming: false,
+        }
     }
 
     fn with_replica<T>(&self, f: impl FnOnce(&mut NodeState, &mut Replica) -> T) -> Option<T> {
@@ -138,6 +150,9 @@ impl ReplicaSession {
             let piece = self.piece.clone();
             let Some(n) = self.write(&piece, ctx) else { return };
             let _ = self.piece.split_to(n);
+            if let Phase::Stream = self.phase {
+                self.with_replica(|_, replica| replica.sent.0 += n as u64);
+            }
             burst += n;
             if burst >= BURST_BYTES_MAX {
                 self.resume(ctx);
@@ -297,6 +312,28 @@ impl ReplicaSession {
         }
     }
 
+    /// Asks for the next bytes of the stream where they are no longer in memory.
+    fn read_spill(&mut self, from: ReplOffset, bytes: u64, ctx: &mut Context<Self>) {
+        if self.reading_spill {
+            return;
+        }
+        let Some(worker) = self.shell.spill.borrow().as_ref().map(|spill| spill.worker.clone()) else { return };
+        self.reading_spill = true;
+        let bytes_max = SPOOL_READ_BYTES.min(usize::try_from(bytes).unwrap_or(usize::MAX));
+        let request = worker.send(ReadSpill { from, bytes_max });
+        ctx.spawn(request.into_actor(self).map(|answer, act, ctx| {
+            act.reading_spill = false;
+            match answer {
+                Ok(Ok(bytes)) => {
+                    act.piece = bytes;
+                    act.go_on(ctx);
+                }
+                Ok(Err(error)) => act.fail(&format!("what was written to a file of the stream can't be read: {error}")),
+                Err(_) => act.fail("the file of the stream has gone"),
+            }
+        }));
+    }
+
     /// Writes the stream straight from the backlog's blocks, as far as the socket takes it.
     fn write_stream(&mut self, ctx: &mut Context<Self>) {
         let slot = self.conn.slot;
@@ -310,7 +347,12 @@ impl ReplicaSession {
         let Some(client) = state.clients.get_mut(slot) else { return };
         let (Some(replica), Some(backlog)) = (client.replica.as_deref_mut(), state.stream.backlog()) else { return };
         if replica.sent >= state.stream.offset() {
+            replica.catching_up = false;
             return;
+        }
+        let spilled = backlog.spilled_after(replica.sent);
+        if spilled > 0 {
+            return self.read_spill(replica.sent, spilled, ctx);
         }
         if !client.out.is_empty() {
             self.wait_writable(ctx);
@@ -341,7 +383,7 @@ impl ReplicaSession {
             }
             // More may be left than one burst: go on after the others.
             _ if replica.sent < state.stream.offset() => self.resume(ctx),
-            _ => {}
+            _ => replica.catching_up = false,
         }
     }
 

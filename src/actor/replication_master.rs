@@ -19,14 +19,14 @@ use super::timer::{every, is_late};
 use crate::command::{ClientFlags, NodeState, Slot};
 use crate::keyspace::SnapshotId;
 use crate::rdb::Dialect;
-use crate::replication::{ReplId, ReplOffset, Replica, ReplicaState};
+use crate::replication::{ReplId, ReplOffset, ReplicaState};
 
 /// How often slaves are looked after: pings, lag, time-outs.
 const TICK: Duration = Duration::from_millis(500);
 
 /// The actor that owns the stream's readers.
 pub struct ReplicationMaster {
-    shell: Rc<Shell>,
+    pub(super) shell: Rc<Shell>,
     snapshots: BTreeMap<SnapshotId, Snapshot>,
     sessions: BTreeMap<Slot, Addr<ReplicaSession>>,
     /// Slaves that wait until `repl-diskless-sync-delay` has passed, and since when the first one waits.
@@ -208,14 +208,6 @@ impl ReplicationMaster {
         self.hold(state);
     }
 
-    /// Keeps those blocks of the stream that some slave has not been sent.
-    fn hold(&self, state: &mut NodeState) {
-        // By the clients: a slave that continues has no session yet.
-        let sent = |replica: &Replica| (replica.state != ReplicaState::WaitSnapshot).then_some(replica.sent);
-        let from = state.clients.replicas().filter_map(|(_, _, replica)| sent(replica)).min();
-        state.stream.hold_from(from);
-    }
-
     /// Gives up snapshots that no slave is sent any more.
     fn drop_unused_snapshots(&mut self, state: &NodeState) {
         let used: Vec<SnapshotId> = self.sessions.keys().filter_map(|slot| state.clients.get(*slot)?.replica.as_ref()?.snapshot).collect();
@@ -293,14 +285,19 @@ impl ReplicationMaster {
             let hard = limit.hard.max(state.config.repl_backlog_size);
             let silent =
                 !replica.plain_sync && now_ms - replica.ack_ms > timeout_ms && matches!(replica.state, ReplicaState::Online | ReplicaState::WaitAck);
-            let stalled = replica.state == ReplicaState::SendBulk && now_ms - replica.progress_ms.max(client.last_interaction_ms) > timeout_ms;
-            let over_soft = limit.soft > 0 && behind > limit.soft.max(state.config.repl_backlog_size);
+            // What a sync leaves a slave behind by is spilled, and its socket may be slow, but has to move.
+            let catching_up = replica.catching_up;
+            let stalled = (replica.state == ReplicaState::SendBulk || catching_up && replica.state == ReplicaState::Online)
+                && now_ms - replica.progress_ms.max(client.last_interaction_ms) > timeout_ms;
+            let over_soft = !catching_up && limit.soft > 0 && behind > limit.soft.max(state.config.repl_backlog_size);
             let soft_since = over_soft.then(|| client.soft_limit_since_ms.unwrap_or(now_ms));
             soft.push((slot, soft_since));
             if silent || stalled {
                 warn!(state.log, "Disconnecting timedout replica"; "addr" => %client.addr, "state" => replica.state.info_name());
                 lost.push(slot);
-            } else if limit.hard > 0 && behind > hard || soft_since.is_some_and(|since| now_ms - since > limit.soft_seconds as i64 * 1000) {
+            } else if !catching_up && limit.hard > 0 && behind > hard
+                || soft_since.is_some_and(|since| now_ms - since > limit.soft_seconds as i64 * 1000)
+            {
                 warn!(state.log, "Replica closed for overcoming of output buffer limits"; "addr" => %client.addr, "behind" => behind);
                 state.stats.output_limit_disconnections += 1;
                 lost.push(slot);
@@ -512,6 +509,7 @@ impl Handler<StopAll> for ReplicationMaster {
         for session in std::mem::take(&mut self.sessions).into_values() {
             session.do_send(super::replica_session::End);
         }
+        self.end_spill();
         ctx.stop();
     }
 }

@@ -9,6 +9,7 @@ use std::task::Waker;
 
 use actix::Addr;
 
+use super::spill_worker::Spill;
 use super::turn::Turn;
 use super::{Drain, Keyspace, ReplicaClient, ReplicationMaster};
 use crate::command::{ClientFlags, NodeState, Slot};
@@ -65,6 +66,9 @@ pub struct Shell {
     /// The turn's scratch memory: whoever runs one has it.
     pub(super) turn: RefCell<Turn>,
     listeners: RefCell<Vec<(actix_rt::task::JoinHandle<()>, SharedListener)>>,
+    /// What slaves that are far behind are sent from; kept by the ReplicationMaster.
+    pub(super) spill: RefCell<Option<Spill>>,
+    pub(super) spills_begun: Cell<u64>,
 }
 
 /// One socket with its buffers, whoever reads or writes it.
@@ -135,6 +139,8 @@ impl Shell {
             failure: RefCell::default(),
             turn: RefCell::default(),
             listeners: RefCell::default(),
+            spill: RefCell::default(),
+            spills_begun: Cell::new(0),
         })
     }
 

@@ -60,13 +60,13 @@ fn budget_ns(tenacity: u32) -> u64 {
 impl NodeState {
     /// Memory that the limit does not count: what slaves have not been sent yet. Evicting for it would write more to them.
     pub fn uncounted_memory(&self) -> u64 {
-        let backlog = self.stream.backlog().map_or(0, |backlog| backlog.histlen());
+        let backlog = self.stream.backlog().map_or(0, |backlog| backlog.memory_bytes());
         let replicas = self.clients.replicas();
         replicas.map(|(_, client, _)| client_memory(client) as u64).sum::<u64>() + backlog.saturating_sub(self.config.repl_backlog_size)
     }
 
     fn counted_memory(&self) -> u64 {
-        let backlog = self.stream.backlog().map_or(0, |backlog| backlog.histlen());
+        let backlog = self.stream.backlog().map_or(0, |backlog| backlog.memory_bytes());
         self.keyspace.allocated() as u64 + backlog.min(self.config.repl_backlog_size) + self.clients.counted_bytes() as u64
     }
 

@@ -15,6 +15,8 @@ pub(super) struct Overview {
     pub startup: u64,
     pub rss: u64,
     pub backlog: u64,
+    /// All of the stream that is in memory, for the backlog and for slaves that are behind.
+    pub replication_buffers: u64,
     pub replicas: u64,
     pub clients: u64,
     pub tables: Vec<(DbIndex, TableBytes)>,
@@ -47,6 +49,7 @@ impl Overview {
             startup: node.startup_memory,
             rss: info::kernel_bytes(node, "/proc/self/status", "VmRSS:"),
             backlog,
+            replication_buffers: node.stream.backlog().map_or(0, |backlog| backlog.memory_bytes()),
             replicas,
             clients,
             tables,
@@ -76,8 +79,10 @@ fn percent(part: u64, whole: u64) -> f64 {
 
 /// Bytes of the replication backlog, of slaves and of other clients.
 fn outside_the_keyspace(node: &NodeState) -> (u64, u64, u64) {
-    let backlog = node.stream.backlog().map_or(0, |backlog| backlog.histlen());
-    let (mut replicas, mut normal) = (0, 0);
+    let buffers = node.stream.backlog().map_or(0, |backlog| backlog.memory_bytes());
+    // As Redis does: what is beyond the backlog's size is there for slaves.
+    let backlog = buffers.min(node.config.repl_backlog_size);
+    let (mut replicas, mut normal) = (buffers - backlog, 0);
     for (_, client) in node.clients.iter() {
         let sum = if client.is(ClientFlags::REPLICA) { &mut replicas } else { &mut normal };
         *sum += client_memory(client) as u64;
@@ -144,7 +149,7 @@ pub(super) fn section(node: &mut NodeState, out: &mut String) {
     field(out, "mem_fragmentation_bytes", memory.fragmentation_bytes());
     field(out, "mem_not_counted_for_evict", node.uncounted_memory());
     field(out, "mem_replication_backlog", memory.backlog);
-    field(out, "mem_total_replication_buffers", memory.backlog);
+    field(out, "mem_total_replication_buffers", memory.replication_buffers);
     field(out, "mem_replica_full_sync_buffer", 0);
     field(out, "mem_clients_slaves", memory.replicas);
     field(out, "mem_clients_normal", memory.clients);

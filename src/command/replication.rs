@@ -320,6 +320,7 @@ fn become_replica<'a>(ctx: &'a mut Ctx<'_>, state: ReplicaState) -> &'a mut Repl
     replica.state = state;
     replica.ack_ms = now_ms;
     replica.progress_ms = now_ms;
+    replica.catching_up = true;
     replica
 }
 

@@ -1,5 +1,6 @@
 //! Counters that INFO shows and CONFIG RESETSTAT clears.
 
+use crate::replication::SpillRefusal;
 use crate::types::histogram::Histogram;
 
 /// Since the start or the last CONFIG RESETSTAT.
@@ -42,6 +43,9 @@ pub struct Stats {
     /// Clients closed because of `client-query-buffer-limit` and `client-output-buffer-limit`.
     pub query_limit_disconnections: u64,
     pub output_limit_disconnections: u64,
+    /// Slaves given up because what they still needed of the stream could not be kept, and why the last one was.
+    pub spill_aborts: u64,
+    pub spill_last_abort: Option<SpillRefusal>,
     /// The last ones, a little apart, for the rates.
     pub samples: std::collections::VecDeque<Sample>,
     pub peak_memory: u64,

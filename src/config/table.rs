@@ -152,6 +152,8 @@ pub static TABLE: &[Directive] = &[
     // Less than 16 KB is taken for 16 KB, as in Redis.
     in_unit("repl-backlog-size", Unit::Memory, 1, i64::MAX, |c| c.repl_backlog_size as i64, |c, v| c.repl_backlog_size = v.max(16 * 1024) as u64),
     number("repl-backlog-ttl", 0, i64::MAX, |c| c.repl_backlog_ttl as i64, |c, v| c.repl_backlog_ttl = v as u64),
+    in_unit("repl-spill-memory", Unit::Memory, 1, i64::MAX, |c| c.repl_spill_memory as i64, |c, v| c.repl_spill_memory = v.max(64 * 1024) as u64),
+    in_unit("repl-spill-disk-max", Unit::Memory, 0, i64::MAX, |c| c.repl_spill_disk_max as i64, |c, v| c.repl_spill_disk_max = v as u64),
     number("replica-priority", 0, INT_MAX, |c| c.replica_priority.into(), |c, v| c.replica_priority = v as u32).alias("slave-priority"),
     yes_no("replica-announced", |c| c.replica_announced, |c, v| c.replica_announced = v),
     number("min-replicas-to-write", 0, INT_MAX, |c| c.min_replicas_to_write.into(), |c, v| c.min_replicas_to_write = v as u32)

@@ -54,6 +54,10 @@ pub struct Config {
     pub repl_timeout: u64,
     pub repl_backlog_size: u64,
     pub repl_backlog_ttl: u64,
+    /// Ours: what slaves that are behind may hold of the stream in memory, beyond the backlog; more goes to a file.
+    pub repl_spill_memory: u64,
+    /// Ours: the most that file may have; 0 for no limit.
+    pub repl_spill_disk_max: u64,
     pub repl_diskless_sync: bool,
     /// 0, where Redis waits 5 s: slaves that come while a snapshot is made share it anyway.
     pub repl_diskless_sync_delay: u64,
@@ -208,6 +212,8 @@ impl Default for Config {
             repl_timeout: 60,
             repl_backlog_size: MB,
             repl_backlog_ttl: 3600,
+            repl_spill_memory: 16 * MB,
+            repl_spill_disk_max: 4096 * MB,
             repl_diskless_sync: true,
             repl_diskless_sync_delay: 0,
             repl_sync_keep_seconds: 60,

@@ -6,6 +6,7 @@
 
 mod points;
 mod save;
+mod spill;
 mod spool;
 mod temporary;
 
@@ -15,6 +16,7 @@ use std::path::Path;
 
 pub use points::{Attempt, save_due};
 pub use save::{SaveError, SaveOptions, Saved, SnapshotFile, save};
+pub use spill::SpillFiles;
 pub use spool::Spool;
 
 use crate::env::Disk;

@@ -19,4 +19,4 @@ pub use history::{Direction, Moment, SyncHistory, SyncNumber, SyncOutcome, SyncR
 pub use id::{ReplId, ReplOffset, StreamPos};
 pub use link::{LinkState, MasterLink, Role};
 pub use replicas::{Replica, ReplicaState};
-pub use stream::{Backlog, PsyncDecision, PsyncRefusal, Stream};
+pub use stream::{Backlog, PsyncDecision, PsyncRefusal, SPILL_SEGMENT_BYTES, SpillLimits, SpillRefusal, Stream};

@@ -45,6 +45,8 @@ pub struct Replica {
     pub ack_ms: i64,
     /// The next byte of the stream to send is the one after this.
     pub sent: ReplOffset,
+    /// It has not yet been sent all there was since its sync began: `client-output-buffer-limit` does not count.
+    pub catching_up: bool,
     /// Steady ms when its socket last took something.
     pub progress_ms: i64,
     /// The snapshot that it is being sent.
@@ -83,6 +85,7 @@ impl Default for Replica {
             aof_ack_offset: ReplOffset(0),
             ack_ms: 0,
             sent: ReplOffset(0),
+            catching_up: false,
             progress_ms: 0,
             snapshot: None,
             sync: None,

@@ -30,6 +30,7 @@ mod real_peers;
 mod scripts;
 mod sentinel;
 mod snapshots;
+mod spill;
 mod streams;
 mod suspension;
 mod walkthrough;

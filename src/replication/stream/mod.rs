@@ -1,87 +1,14 @@
-//! The replication stream: numbers every byte, keeps the last ones for partial resync and for slaves that are behind. The only owner of
-//! the offset.
+//! The replication stream: numbers every byte, keeps the last ones for partial resync and for slaves that are behind (`backlog.rs`). The only
+//! owner of the offset.
 
-use std::collections::VecDeque;
+mod backlog;
+
+use bytes::Bytes;
 
 use super::{ReplId, ReplOffset, StreamPos};
 use crate::keyspace::DbIndex;
 
-/// Bytes a block of the backlog; slaves are sent slices of the same blocks.
-const BLOCK_BYTES: usize = 64 * 1024;
-/// Blocks that one append or look around frees.
-const TRIM_BLOCKS_MAX: usize = 4;
-
-/// The last bytes of the stream, in blocks of one size but for the last.
-#[derive(Default)]
-pub struct Backlog {
-    blocks: VecDeque<Box<[u8]>>,
-    tail: Vec<u8>,
-    /// Bytes of the stream before the first one kept.
-    start: u64,
-    end: u64,
-}
-
-impl Backlog {
-    fn new(at: ReplOffset) -> Self {
-        Backlog { blocks: VecDeque::new(), tail: Vec::with_capacity(BLOCK_BYTES), start: at.0, end: at.0 }
-    }
-
-    fn append(&mut self, mut bytes: &[u8]) {
-        self.end += bytes.len() as u64;
-        while !bytes.is_empty() {
-            if self.tail.len() == BLOCK_BYTES {
-                let full = std::mem::replace(&mut self.tail, Vec::with_capacity(BLOCK_BYTES));
-                self.blocks.push_back(full.into_boxed_slice());
-            }
-            let n = bytes.len().min(BLOCK_BYTES - self.tail.len());
-            self.tail.extend_from_slice(&bytes[..n]);
-            bytes = &bytes[n..];
-        }
-    }
-
-    /// Bytes kept.
-    pub fn histlen(&self) -> u64 {
-        self.end - self.start
-    }
-
-    /// The first byte kept.
-    pub fn first(&self) -> StreamPos {
-        StreamPos(self.start + 1)
-    }
-
-    /// Frees a few blocks that lie before `keep_from`: what is left goes with the next ones, so that no turn frees hundreds of megabytes when a slave
-    /// that was far behind has gone.
-    fn trim(&mut self, keep_from: u64) {
-        for _ in 0..TRIM_BLOCKS_MAX {
-            match self.blocks.front() {
-                Some(front) if self.start + front.len() as u64 <= keep_from => {
-                    self.start += front.len() as u64;
-                    self.blocks.pop_front();
-                }
-                _ => break,
-            }
-        }
-    }
-
-    /// Calls `f` with the kept bytes after `from`, in order, piece by piece, until it says stop (false). `from` must not be before the first.
-    pub fn read(&self, from: ReplOffset, mut f: impl FnMut(&[u8]) -> bool) {
-        assert!(from.0 >= self.start && from.0 <= self.end, "the backlog holds the bytes after {from}");
-        let mut skip = (from.0 - self.start) as usize;
-        // Blocks but the tail are all of one size.
-        let whole = skip / BLOCK_BYTES;
-        skip -= whole.min(self.blocks.len()) * BLOCK_BYTES;
-        for block in self.blocks.iter().skip(whole).map(|b| &b[..]).chain(std::iter::once(&self.tail[..])) {
-            if skip >= block.len() {
-                skip -= block.len();
-                continue;
-            }
-            if !f(&block[skip..]) {
-                return;
-            }
-            skip = 0;
-        }
-    }
-}
+pub use backlog::{Backlog, SPILL_SEGMENT_BYTES, SpillLimits, SpillRefusal};
 
 /// Why a partial resync is refused; the coded reason of a full one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +52,7 @@ pub struct Stream {
     pub replid2: Option<(ReplId, StreamPos)>,
     offset: ReplOffset,
     backlog: Option<Backlog>,
-    backlog_bytes: u64,
+    limits: SpillLimits,
     /// The database that the last SELECT in the stream named; `None`: the next write must say SELECT.
     selected: Option<DbIndex>,
     /// Offset that some slave still has to be sent; blocks after it stay.
@@ -134,7 +61,8 @@ pub struct Stream {
 
 impl Stream {
     pub fn new(replid: ReplId, backlog_bytes: u64) -> Self {
-        Stream { replid, replid2: None, offset: ReplOffset(0), backlog: None, backlog_bytes, selected: None, hold_from: None }
+        let limits = SpillLimits { backlog_bytes, memory_bytes: u64::MAX, disk_bytes: 0 };
+        Stream { replid, replid2: None, offset: ReplOffset(0), backlog: None, limits, selected: None, hold_from: None }
     }
 
     pub fn offset(&self) -> ReplOffset {
@@ -151,11 +79,11 @@ impl Stream {
     }
 
     pub fn backlog_bytes(&self) -> u64 {
-        self.backlog_bytes
+        self.limits.backlog_bytes
     }
 
     pub fn set_backlog_bytes(&mut self, bytes: u64) {
-        self.backlog_bytes = bytes;
+        self.limits.backlog_bytes = bytes;
         self.trim();
     }
 
@@ -257,11 +185,58 @@ impl Stream {
         self.hold_from = Some(self.hold_from.map_or(offset, |held| held.min(offset)));
     }
 
+    fn keep_from(&self) -> u64 {
+        let by_size = self.offset.0.saturating_sub(self.limits.backlog_bytes);
+        self.hold_from.map_or(by_size, |held| held.0.min(by_size))
+    }
+
     fn trim(&mut self) {
-        let Some(backlog) = &mut self.backlog else { return };
-        let by_size = self.offset.0.saturating_sub(self.backlog_bytes);
-        let keep_from = self.hold_from.map_or(by_size, |held| held.0.min(by_size));
-        backlog.trim(keep_from);
+        let keep_from = self.keep_from();
+        if let Some(backlog) = &mut self.backlog {
+            backlog.trim(keep_from, &self.limits);
+        }
+    }
+
+    /// Without a call nothing is spilled.
+    pub fn set_spill_limits(&mut self, memory_bytes: u64, disk_bytes: u64) {
+        (self.limits.memory_bytes, self.limits.disk_bytes) = (memory_bytes, disk_bytes);
+    }
+
+    /// Blocks that are to be written to the spill now, and the offset before the first. `spilled_to` says how far that has been done.
+    pub fn take_to_spill(&mut self) -> Option<(ReplOffset, Vec<Bytes>)> {
+        let keep_from = self.keep_from();
+        self.backlog.as_mut()?.take_to_spill(keep_from, &self.limits)
+    }
+
+    /// Something is in a spill, or was to be; once false, the files can go.
+    pub fn is_spilling(&self) -> bool {
+        self.backlog.as_ref().is_some_and(Backlog::is_spilling)
+    }
+
+    /// The spill has been written up to here.
+    pub fn spilled_to(&mut self, offset: ReplOffset) {
+        if let Some(backlog) = &mut self.backlog {
+            backlog.spilled_to(offset);
+        }
+        self.trim();
+    }
+
+    /// The spill can't be written any more.
+    pub fn spill_failed(&mut self) {
+        if let Some(backlog) = &mut self.backlog {
+            backlog.spill_failed();
+        }
+    }
+
+    /// Forgets what nobody needs of the spill, in whole segments. Returns where it begins now, if that has changed.
+    pub fn trim_spill(&mut self) -> Option<ReplOffset> {
+        let keep_from = self.keep_from();
+        self.backlog.as_mut()?.trim_spill(keep_from)
+    }
+
+    /// Why the slave that is farthest behind must be given up, if it must.
+    pub fn spill_refusal(&self) -> Option<SpillRefusal> {
+        self.backlog.as_ref()?.refusal(self.keep_from(), &self.limits)
     }
 
     /// What a PSYNC that asks for `wanted` of history `replid` gets (`None`: `?`).
@@ -286,73 +261,4 @@ impl Stream {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::env::SeededRandom;
-
-    fn stream() -> Stream {
-        let mut stream = Stream::new(ReplId::random(&SeededRandom::from_seed(1)), 100_000);
-        stream.activate(None);
-        stream
-    }
-
-    fn kept(stream: &Stream, from: u64) -> Vec<u8> {
-        let mut out = Vec::new();
-        stream.backlog().unwrap().read(ReplOffset(from), |piece| {
-            out.extend_from_slice(piece);
-            true
-        });
-        out
-    }
-
-    #[test]
-    fn the_backlog_gives_back_every_byte_after_an_offset() {
-        let mut stream = stream();
-        let all: Vec<u8> = (0..1_000_000u32).flat_map(|n| n.to_le_bytes()).collect();
-        let mut at = 0;
-        for len in [1usize, 65_535, 65_536, 65_537, 300_000, 3] {
-            stream.append(&all[at..at + len]);
-            at += len;
-            let first = stream.backlog().unwrap().first().before().0 as usize;
-            assert_eq!(kept(&stream, first as u64), &all[first..at]);
-            assert_eq!(kept(&stream, at as u64 - 1), &all[at - 1..at]);
-            assert_eq!(kept(&stream, at as u64), b"");
-            assert!(stream.backlog().unwrap().histlen() >= 100_000.min(at as u64));
-        }
-    }
-
-    #[test]
-    fn blocks_stay_while_a_slave_wants_them() {
-        let mut stream = stream();
-        stream.hold_from(Some(ReplOffset(10)));
-        stream.append(&vec![7; 1_000_000]);
-        assert_eq!(kept(&stream, 10).len(), 999_990);
-        // One that has just been told that it continues, before its session runs.
-        stream.hold_from(Some(ReplOffset(800_000)));
-        stream.hold_also(ReplOffset(500_000));
-        stream.append(&vec![7; 1_000_000]);
-        assert_eq!(kept(&stream, 500_000).len(), 1_500_000);
-        for _ in 0..2_000_000 / BLOCK_BYTES {
-            stream.hold_from(None);
-        }
-        assert!(stream.backlog().unwrap().histlen() < 100_000 + 2 * BLOCK_BYTES as u64);
-    }
-
-    #[test]
-    fn psync_is_decided_by_history_switch_and_backlog() {
-        let random = SeededRandom::from_seed(2);
-        let mut stream = stream();
-        let old = stream.replid;
-        stream.append(&[0; 50]);
-        stream.shift_id(ReplId::random(&random));
-        stream.append(&[0; 50]);
-        let new = stream.replid;
-        let ask = |id, pos| stream.decide(Some(id), StreamPos(pos));
-        assert_eq!(ask(old, 51), PsyncDecision::Continue(ReplOffset(50)));
-        assert_eq!(ask(old, 52), PsyncDecision::Full(PsyncRefusal::BeyondSwitch));
-        assert_eq!(ask(new, 101), PsyncDecision::Continue(ReplOffset(100)));
-        assert_eq!(ask(new, 102), PsyncDecision::Full(PsyncRefusal::OutOfBacklog));
-        assert_eq!(ask(ReplId::random(&random), 1), PsyncDecision::Full(PsyncRefusal::OtherHistory));
-        assert_eq!(stream.decide(None, StreamPos(0)), PsyncDecision::Full(PsyncRefusal::FirstSync));
-    }
-}
+mod tests;
