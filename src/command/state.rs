@@ -265,6 +265,14 @@ impl NodeState {
         }
     }
 
+    /// The rest of the snapshot follows, after the link broke in the midst of it.
+    pub fn sync_from_master_resumed(&mut self) {
+        let Role::Replica(link) = &self.role else { return };
+        if let Some(number) = link.sync {
+            self.syncs.resumed(number);
+        }
+    }
+
     /// The link has ended, or will; nothing happens unless a full sync runs.
     pub fn sync_from_master_failed(&mut self, why: &str) {
         let at = self.moment();

@@ -51,6 +51,8 @@ pub struct MasterLink {
     pub down_since_ms: Option<i64>,
     pub sync_read_bytes: u64,
     pub sync_total_bytes: Option<u64>,
+    /// The master's estimate of how much of the sync has come, where it gives one.
+    pub sync_permille: Option<u16>,
     pub sync_last_io_ms: i64,
     /// The sync that runs.
     pub sync: Option<SyncNumber>,
@@ -73,6 +75,7 @@ impl MasterLink {
             down_since_ms: None,
             sync_read_bytes: 0,
             sync_total_bytes: None,
+            sync_permille: None,
             sync_last_io_ms: now_ms,
             sync: None,
             stream_db: None,

@@ -1,6 +1,7 @@
 //! The replication core, without I/O and actors: the stream with its numbering and backlog, the PSYNC decision, the state of both ends
 //! of a link, the words on the wire.
 
+mod backoff;
 mod chunks;
 mod failover;
 mod framing;
@@ -11,6 +12,7 @@ mod link;
 mod replicas;
 mod stream;
 
+pub use backoff::{Backoff, Pace};
 pub use chunks::{CHUNK_BYTES, CHUNKS_HEADER, ChunkFraming, ChunkPos, Chunked, SyncId};
 pub use failover::{Candidate, Failover, FailoverStep};
 pub use framing::{Framed, SnapshotForm, SnapshotFraming};

@@ -5,6 +5,7 @@
 pub mod client;
 pub mod daemon;
 pub mod data;
+pub mod hand_master;
 pub mod link;
 pub mod mixed;
 pub mod peers;
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 
 pub use client::{Client, Value};
 pub use daemon::{Daemon, Kind};
+pub use hand_master::{HandLink, HandMaster};
 pub use link::{Direction, Link};
 pub use peers::Peer;
 pub use sync::{digest, info, info_u64, offset, replicate, wait_in_sync, wait_link_up};
