@@ -21,7 +21,7 @@ impl Shell {
         }
         let (clock, offset, deadline_ms) = {
             let state = self.state.borrow();
-            (state.env.clock.clone(), state.stream.offset(), state.blocked.next_deadline_ms())
+            (state.env.clock.clone(), state.stream.offset(), state.next_deadline_ms())
         };
         let started_ns = clock.monotonic_ns();
         let Some(left) = self.guarded_turn() else { return };
@@ -32,7 +32,7 @@ impl Shell {
         state.stats.turns_ns += ns;
         state.stats.longest_turn_ns = state.stats.longest_turn_ns.max(ns);
         state.stats.longest_turn_ever_ns = state.stats.longest_turn_ever_ns.max(ns);
-        let is_done = !left && !state.has_work() && state.stream.offset() == offset && state.blocked.next_deadline_ms() == deadline_ms;
+        let is_done = !left && !state.has_work() && state.stream.offset() == offset && state.next_deadline_ms() == deadline_ms;
         drop(state);
         if !is_done {
             self.request_turn();

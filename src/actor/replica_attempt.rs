@@ -20,7 +20,8 @@ use crate::env::Socket;
 use crate::keyspace::DbIndex;
 use crate::rdb::{LoadError, Loaded};
 use crate::replication::{
-    ChunkPos, HandshakeOptions, LinkError, LinkEvent, LinkState, MasterLink, Pace, ReplId, ReplOffset, ReplicaHandshake, Role, SnapshotForm,
+    ChunkPos, HandshakeOptions, LinkDownCause, LinkError, LinkEvent, LinkState, MasterLink, Pace, ReplId, ReplOffset, ReplicaHandshake, Role,
+    SnapshotForm,
 };
 use crate::resp::encode_command;
 
@@ -44,6 +45,18 @@ pub(super) enum LinkFailure {
 }
 
 impl LinkFailure {
+    /// What listeners are told of it.
+    pub fn cause(&self) -> LinkDownCause {
+        match self {
+            LinkFailure::Closed => LinkDownCause::Closed,
+            LinkFailure::Io(_) => LinkDownCause::Io,
+            LinkFailure::Timeout => LinkDownCause::Timeout,
+            LinkFailure::Link(_) => LinkDownCause::Refused,
+            LinkFailure::Load(_) => LinkDownCause::Snapshot,
+            LinkFailure::NotReplica => LinkDownCause::Other,
+        }
+    }
+
     /// How soon to try again.
     pub fn pace(&self) -> Pace {
         match self {
@@ -353,6 +366,7 @@ impl Attempt {
             encode_command(&mut client.out, &[b"REPLCONF", b"ACK", offset.as_bytes()]);
             let slot = state.clients.insert(client);
             state.written.push(slot);
+            state.link_is_up();
             drop(guard);
             self.shell.attach(slot, self.socket, input)
         };

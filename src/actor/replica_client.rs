@@ -17,7 +17,7 @@ use super::replica_load::Incoming;
 use super::shell::Shell;
 use super::timer::{every, is_late};
 use crate::command::{ClientFlags, Request};
-use crate::replication::{Backoff, LinkState, MasterLink, Pace, Role};
+use crate::replication::{Backoff, LinkDownCause, LinkState, MasterLink, Pace, Role};
 use crate::resp::encode_command;
 
 /// The actor of the link to the master.
@@ -109,6 +109,7 @@ impl ReplicaClient {
         let failure = ended.err().unwrap_or(LinkFailure::Closed);
         let reason = failure.to_string();
         let state = &mut *state;
+        state.link_is_down(failure.cause(), &reason);
         if self.kept.is_none() {
             state.sync_from_master_failed(&reason);
         }
@@ -189,6 +190,7 @@ impl Handler<StopFollowing> for ReplicaClient {
         let mut state = shell.state.borrow_mut();
         let state = &mut *state;
         state.tick();
+        state.link_is_down(LinkDownCause::Stream, &reason);
         if let Role::Replica(link) = &mut state.role {
             error!(state.log, "The link to the master is stopped"; "why" => &reason);
             link.last_error = Some(reason);

@@ -15,7 +15,7 @@ use super::{Drain, Keyspace, ReplicaClient, ReplicationMaster};
 use crate::command::{ClientFlags, NodeState, Slot};
 use crate::env::{Listener, Socket};
 use crate::keyspace::DbIndex;
-use crate::replication::Role;
+use crate::replication::{NodeEvent, Role};
 use crate::resp::Decoder;
 
 /// Unsent replies above this pause reading from a client, whatever its output limits say: one that never reads can't grow for ever.
@@ -276,6 +276,7 @@ impl Shell {
 
     /// The actors have ended.
     fn notify_stopped(&self) {
+        self.state.borrow().syncs.events.emit(|| NodeEvent::Stopped);
         self.stopped.notify_one();
         self.loaded.notify_waiters();
     }
@@ -350,8 +351,9 @@ impl Shell {
         crate::command::discard(state, slot);
         state.blocked.forget(slot);
         state.unsubscribe_all(slot);
-        if let Some(client) = state.clients.remove(slot) {
-            self.give_buffer(client.out);
+        if let Some(mut gone) = state.clients.remove(slot) {
+            let client = &mut *gone;
+            self.give_buffer(std::mem::take(&mut client.out));
             if client.flags.contains(ClientFlags::MASTER) {
                 remember_history(state, client.db);
             }
@@ -360,6 +362,7 @@ impl Shell {
                     let why = replica.lost_because.as_deref().unwrap_or("the connection was lost");
                     state.syncs.failed(number, state.moment(), replica.snapshot_sent, why);
                 }
+                state.slave_is_gone(&gone);
                 self.addresses().master.do_send(super::replication_master::ReplicaGone(slot));
             }
         }

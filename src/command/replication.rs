@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use slog::{info, warn};
 
 use super::role_info::{self, role};
-use super::{Acl, ClientFlags, CmdResult, CommandError, Ctx, Flags, NodeState, Request, Slot, Spec};
+use super::{Acl, Client, ClientFlags, CmdResult, CommandError, Ctx, Flags, NodeState, Request, Slot, Spec};
 use crate::replication::{
-    Direction, MasterLink, PsyncDecision, PsyncRefusal, ReplId, ReplOffset, Replica, ReplicaState, Role, StreamPos, SyncNumber, SyncReason,
+    Direction, LinkDownCause, MasterLink, NodeEvent, PsyncDecision, PsyncRefusal, ReplId, ReplOffset, Replica, ReplicaState, Role, StreamPos,
+    SyncNumber, SyncReason,
 };
 use crate::resp::encode_command;
 use crate::types::number::parse_i64;
@@ -105,6 +106,7 @@ pub(super) fn follow(node: &mut NodeState, host: &str, port: u16) {
     cut_link(node);
     node.unblock_all_on_role_change();
     node.role = Role::Replica(Box::new(link));
+    node.syncs.events.emit(|| NodeEvent::Follows { host: host.to_owned(), port });
     node.requests.push(Request::Follow);
 }
 
@@ -120,6 +122,7 @@ pub(super) fn promote(node: &mut NodeState) {
     }
     cut_link(node);
     node.role = Role::Master;
+    node.syncs.events.emit(|| NodeEvent::Promoted { replid: node.stream.replid.to_string() });
     node.requests.push(Request::StopFollowing);
     // These and no others: who asks this node to take over is about to become its slave.
     node.requests.extend(node.clients.replicas().map(|(slot, ..)| Request::Close(slot)));
@@ -325,6 +328,24 @@ fn become_replica<'a>(ctx: &'a mut Ctx<'_>, state: ReplicaState) -> &'a mut Repl
 }
 
 impl NodeState {
+    /// A client that was a slave has been removed.
+    pub fn slave_is_gone(&self, client: &Client) {
+        let Some(replica) = client.replica.as_deref() else { return };
+        self.syncs.events.emit(|| NodeEvent::SlaveGone { slave: role_info::replica_address(client, replica) });
+    }
+
+    /// The stream of the master is followed from here on.
+    pub fn link_is_up(&self) {
+        let Role::Replica(link) = &self.role else { return };
+        self.syncs.events.emit(|| NodeEvent::LinkUp { master: link.address(), offset: self.stream.offset() });
+    }
+
+    /// The link to the master has ended, or an attempt has failed. To be called before the link is set down.
+    pub fn link_is_down(&self, cause: LinkDownCause, why: &str) {
+        let Role::Replica(link) = &self.role else { return };
+        self.syncs.events.emit(|| NodeEvent::LinkDown { master: link.address(), was_up: link.is_up(), cause, why: why.to_owned() });
+    }
+
     /// A slave has asked for something that has a reply. Between the bytes of a snapshot or of the stream the reply would harm, so the link
     /// ends, as in Redis.
     #[cold]

@@ -297,7 +297,7 @@ impl NodeState {
 
     /// Whether something is left to do behind a turn that commands have asked for.
     pub fn has_work(&self) -> bool {
-        !self.requests.is_empty() || self.blocked.getack_wanted || self.blocked.has_news() || self.eviction.unfinished
+        !self.requests.is_empty() || self.blocked.getack_wanted || self.blocked.has_news() || self.eviction.unfinished || self.failover.is_some()
     }
 
     /// Reads the clock for the commands to come.

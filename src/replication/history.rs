@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use super::{PsyncRefusal, ReplId, ReplOffset};
+use super::{Events, NodeEvent, PsyncRefusal, ReplId, ReplOffset};
 
 /// Syncs that are remembered.
 const SYNCS_MAX: usize = 128;
@@ -128,6 +128,8 @@ pub struct Moment {
 pub struct SyncHistory {
     records: VecDeque<SyncRecord>,
     begun: u64,
+    /// Told of every beginning and end.
+    pub events: Events,
 }
 
 impl SyncHistory {
@@ -151,6 +153,7 @@ impl SyncHistory {
             resumed: 0,
             took_ms: None,
         });
+        self.events.emit(|| NodeEvent::SyncBegan(self.records[self.records.len() - 1].clone()));
         number
     }
 
@@ -193,6 +196,11 @@ impl SyncHistory {
             record.took_ms = Some((at.steady_ms - record.started_steady_ms).max(0));
             record.bytes = bytes;
             record.outcome = outcome;
+            let record = record.clone();
+            if record.direction == Direction::ToReplica && record.outcome == SyncOutcome::Done {
+                self.events.emit(|| NodeEvent::SlaveAttached { slave: record.peer.clone() });
+            }
+            self.events.emit(|| NodeEvent::SyncEnded(record));
         }
     }
 

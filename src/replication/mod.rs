@@ -3,6 +3,7 @@
 
 mod backoff;
 mod chunks;
+mod events;
 mod failover;
 mod framing;
 mod handshake;
@@ -14,6 +15,7 @@ mod stream;
 
 pub use backoff::{Backoff, Pace};
 pub use chunks::{CHUNK_BYTES, CHUNKS_HEADER, ChunkFraming, ChunkPos, Chunked, SyncId};
+pub use events::{Events, LinkDownCause, NodeEvent};
 pub use failover::{Candidate, Failover, FailoverStep};
 pub use framing::{Framed, SnapshotForm, SnapshotFraming};
 pub use handshake::{HandshakeOptions, LinkError, LinkEvent, ReplicaHandshake};

@@ -7,6 +7,7 @@ mod client;
 mod commands;
 mod convert;
 mod error;
+mod events;
 mod node;
 mod pubsub;
 mod start;
@@ -17,10 +18,12 @@ pub use client::{Call, Client};
 pub use commands::Commands;
 pub use convert::{FromValue, StreamEntry, Typed};
 pub use error::ClientError;
+pub use events::NodeEvents;
 pub use node::{Node, NodeHandle};
 pub use pubsub::{Message, Subscription};
 
 pub use crate::actor::{NodeFailure, StartError};
+pub use crate::replication::{Direction, LinkDownCause, NodeEvent, PsyncRefusal, ReplOffset, SyncOutcome, SyncReason, SyncRecord};
 pub use crate::resp::{ErrorKind, ReplyError, Value};
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use actix::Actor;
 use slog::{Logger, o};
 
 use super::start::{begin_load, finish_start};
-use super::{Client, NodeBuilder, NodeFailure, StartError};
+use super::{Client, NodeBuilder, NodeEvents, NodeFailure, StartError};
 use crate::actor::{Addresses, Keyspace, ReplicaClient, ReplicationMaster, Shell};
 use crate::actor::{accept_all, first_port, listen};
 use crate::command::{NodeState, Request};
@@ -133,6 +133,11 @@ impl NodeHandle {
     /// A client without a socket, on a connection of its own. It can be used on this thread.
     pub fn client(&self) -> Client {
         Client::open(&self.shell)
+    }
+
+    /// What happens to the node's replication from now on.
+    pub fn events(&self) -> NodeEvents {
+        NodeEvents::new(self.shell.state.borrow().syncs.events.listen())
     }
 
     /// Returns when the data from disk is loaded, or the node has stopped.

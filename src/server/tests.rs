@@ -225,3 +225,43 @@ fn what_was_said_last_counts_and_errors_are_types() {
         assert!(matches!(refused, Err(BuildError::Start(StartError::Listen { .. }))));
     });
 }
+
+#[test]
+fn events_tell_what_happens_to_replication() {
+    run(async {
+        let master = Node::builder().start().await.unwrap();
+        let slave = Node::builder().start().await.unwrap();
+        let (mut of_master, mut of_slave) = (master.events(), slave.events());
+        let port = master.port();
+        slave.client().replica_of("127.0.0.1", port).await.unwrap();
+        let address = format!("127.0.0.1:{port}");
+        assert_eq!(of_slave.next().await.unwrap(), NodeEvent::Follows { host: "127.0.0.1".to_owned(), port });
+        let NodeEvent::SyncBegan(sync) = of_slave.next().await.unwrap() else { panic!("a sync begins") };
+        assert_eq!((sync.direction, sync.peer, sync.reason), (Direction::FromMaster, address.clone(), SyncReason::Psync(PsyncRefusal::FirstSync)));
+        let NodeEvent::SyncEnded(sync) = of_slave.next().await.unwrap() else { panic!("the sync ends") };
+        assert_eq!(sync.outcome, SyncOutcome::Done);
+        let NodeEvent::LinkUp { master: up, .. } = of_slave.next().await.unwrap() else { panic!("the link comes up") };
+        assert_eq!(up, address);
+
+        let NodeEvent::SyncBegan(sync) = of_master.next().await.unwrap() else { panic!("a sync begins") };
+        assert_eq!(sync.direction, Direction::ToReplica);
+        let named = format!("127.0.0.1:{}", slave.port());
+        assert_eq!(of_master.next().await.unwrap(), NodeEvent::SlaveAttached { slave: named.clone() });
+        assert!(matches!(of_master.next().await.unwrap(), NodeEvent::SyncEnded(_)));
+
+        // The link breaks, and mends by itself.
+        master.client().call(&["CLIENT", "KILL", "TYPE", "replica"]).await.unwrap();
+        assert_eq!(of_master.next().await.unwrap(), NodeEvent::SlaveGone { slave: named });
+        let down = of_slave.next().await.unwrap();
+        assert!(matches!(down, NodeEvent::LinkDown { was_up: true, cause: LinkDownCause::Closed, .. }), "{down:?}");
+        let NodeEvent::SyncBegan(sync) = of_slave.next().await.unwrap() else { panic!("it asks to continue") };
+        assert_eq!(sync.reason, SyncReason::Continued);
+        assert!(matches!(of_slave.next().await.unwrap(), NodeEvent::SyncEnded(_)));
+        assert!(matches!(of_slave.next().await.unwrap(), NodeEvent::LinkUp { .. }));
+
+        slave.client().promote().await.unwrap();
+        assert!(matches!(of_slave.next().await.unwrap(), NodeEvent::Promoted { .. }));
+        slave.stop(None).await;
+        assert_eq!(of_slave.collect::<Vec<_>>().await.last(), Some(&NodeEvent::Stopped));
+    });
+}
