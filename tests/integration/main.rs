@@ -27,6 +27,7 @@ mod payloads;
 mod persistence;
 mod pubsub;
 mod real_peers;
+mod reparent;
 mod resume;
 mod scripts;
 mod sentinel;
