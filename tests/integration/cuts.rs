@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::support::data::{churn, fill};
+use crate::support::process::rss;
 use crate::support::sync::{digest_when_loaded, link_is_up};
 use crate::support::tap::{StreamTap, TapOptions};
 use crate::support::{Client, Daemon, Direction, Kind, Link, Peer, SOON, Value, digest, info, info_u64, offset, replicate, wait_for, wait_in_sync};
@@ -332,4 +333,33 @@ fn syncs_that_end_while_others_begin_all_come_to_their_end() {
         })
         .collect();
     takers.into_iter().for_each(|taker| taker.join().expect("taking snapshots"));
+}
+
+/// What a hundred slaves have not been sent yet is kept once.
+#[test]
+fn a_hundred_slaves_that_are_behind_share_what_is_kept_for_them() {
+    const SLAVES: usize = 100;
+    const VALUE: usize = 64 << 10;
+    const WRITES: usize = 150;
+    let master = Daemon::replikant(&["--repl-backlog-size", "1mb", "--client-output-buffer-limit", "replica 0 0 0"]);
+    let mut client = master.client();
+    let mut taps = vec![StreamTap::attach(master.port)];
+    let place = (taps[0].replid.clone(), taps[0].offset + 1);
+    for _ in 1..SLAVES {
+        taps.push(StreamTap::with(master.port, TapOptions { continue_from: Some(place.clone()), ..TapOptions::default() }));
+    }
+    wait_for(SOON, "all slaves", || (info_u64(&mut client, "connected_slaves") == SLAVES as u64).then_some(()));
+    let (start, before) = (offset(&mut client), rss(master.pid()));
+    for number in 0..WRITES {
+        let value = vec![b'a' + (number % 26) as u8; VALUE];
+        assert_eq!(client.command(&[b"SET".as_slice(), b"key", &value]), Value::ok());
+    }
+    let (written, grown) = ((offset(&mut client) - start) as usize, rss(master.pid()).saturating_sub(before));
+    assert!(written >= WRITES * VALUE);
+    // Each has some hundred KB in the kernel's buffers at the most, the rest is kept here, and with a copy for each it would be sixty times this.
+    assert!(grown < 2 * written as u64, "{grown} bytes for a stream of {written}");
+    let sent = taps[0].bytes(written);
+    for tap in &mut taps[1..] {
+        assert!(tap.bytes(written) == sent, "all are sent the same");
+    }
 }

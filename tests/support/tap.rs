@@ -216,6 +216,15 @@ impl StreamTap {
         }
     }
 
+    /// So many bytes of the stream as they come.
+    #[track_caller]
+    pub fn bytes(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes = vec![0; count];
+        self.client.reader.read_exact(&mut bytes).unwrap_or_else(|error| panic!("reading the stream: {error}"));
+        self.offset += count as u64;
+        bytes
+    }
+
     /// A number after its sign, and the bytes of its line.
     fn number(&mut self, sign: u8) -> io::Result<(u64, u64)> {
         let mut line = Vec::new();
