@@ -13,7 +13,7 @@ use slog::{error, info, warn};
 use super::replica_client::{Follow, StopFollowing};
 use super::replication_master::{ContinueSync, DropReplicas, ReplicaAcked, StartFullSync, StartSave, StreamAdvanced};
 use super::shell::Shell;
-use super::snapshot_worker::{SnapshotWorker, WriteChunks};
+use super::snapshot_worker::WriteChunks;
 use crate::command::{NodeState, Request};
 use crate::keyspace::SnapshotId;
 use crate::replication::ReplOffset;
@@ -52,7 +52,7 @@ pub struct Keyspace {
 
 struct Running {
     id: SnapshotId,
-    worker: Addr<SnapshotWorker>,
+    worker: Recipient<WriteChunks>,
     in_flight_bytes: usize,
 }
 
@@ -66,7 +66,7 @@ pub struct Drain;
 #[rtype(result = "()")]
 pub(super) struct CaptureInto {
     pub id: SnapshotId,
-    pub worker: Addr<SnapshotWorker>,
+    pub worker: Recipient<WriteChunks>,
 }
 
 /// A worker has dealt with so many captured bytes.
@@ -260,6 +260,9 @@ impl Keyspace {
             Request::Relisten => super::listeners::relisten(&self.shell),
             Request::Reconfigure => reconfigure(state),
             Request::Shutdown { save, now: _, force } => self.shut_down(state, save, force),
+            request @ (Request::Verify | Request::StopVerifying(_) | Request::Digest(_) | Request::ReadReports) => {
+                super::verifier::carry_out(&to.verifier, request);
+            }
         }
     }
 

@@ -8,10 +8,12 @@
 //! - `ReplicaClient`: the slave's end: connects, syncs, follows, reconnects.
 //! - `SnapshotWorker`: encodes captured chunks to RDB on a thread of its own.
 //! - `SpillWorker`: writes and reads, on a thread of its own, what slaves that are far behind still need of the stream.
+//! - `Verifier`: compares slaves with their master, and repairs them. `DigestWorker`: digests captured chunks for it on a thread of its own.
 
 mod bystanders;
 mod connection;
 mod cron;
+mod digest_worker;
 mod inline;
 mod keyspace;
 mod listeners;
@@ -26,9 +28,12 @@ mod snapshot_worker;
 mod spill_worker;
 mod timer;
 mod turn;
+mod verifier;
+mod verifier_plan;
 
 pub(crate) use bystanders::ServeBystanders;
 pub use connection::Connection;
+pub use digest_worker::DigestWorker;
 pub use keyspace::{Drain, Keyspace};
 pub use listeners::StartError;
 pub(crate) use listeners::{accept_all, first_port, listen};
@@ -39,3 +44,4 @@ pub use replication_master::ReplicationMaster;
 pub use shell::{Addresses, Conn, NodeFailure, Shell};
 pub use snapshot_worker::SnapshotWorker;
 pub use spill_worker::SpillWorker;
+pub use verifier::Verifier;

@@ -356,6 +356,7 @@ impl Attempt {
             link.state = LinkState::Connected;
             link.down_since_ms = None;
             link.last_error = None;
+            link.takes_reports = self.handshake.takes_reports();
             link.last_io_ms = state.steady_ms;
             let mut client =
                 Client::new(state.clients.next_id(), self.socket.peer_addr(), self.socket.local_addr(), self.socket.fd(), state.steady_ms);

@@ -143,7 +143,7 @@ impl ReplicationMaster {
                 return Err(error);
             }
         };
-        keyspace.do_send(CaptureInto { id, worker: worker.clone() });
+        keyspace.do_send(CaptureInto { id, worker: worker.clone().recipient() });
         state.stats.snapshots += 1;
         self.snapshots.insert(id, Snapshot { worker, kind, bytes: 0, done: false });
         Ok(id)

@@ -11,7 +11,7 @@ use actix::Addr;
 
 use super::spill_worker::Spill;
 use super::turn::Turn;
-use super::{Drain, Keyspace, ReplicaClient, ReplicationMaster};
+use super::{Drain, Keyspace, ReplicaClient, ReplicationMaster, Verifier};
 use crate::command::{ClientFlags, NodeState, Slot};
 use crate::env::{Listener, Socket};
 use crate::keyspace::DbIndex;
@@ -29,6 +29,7 @@ pub struct Addresses {
     pub keyspace: Addr<Keyspace>,
     pub master: Addr<ReplicationMaster>,
     pub replica: Addr<ReplicaClient>,
+    pub verifier: Addr<Verifier>,
 }
 
 /// Why a node has stopped without being asked to.
@@ -267,6 +268,7 @@ impl Shell {
         let to = self.addresses();
         to.master.do_send(super::replication_master::StopAll);
         to.replica.do_send(super::replica_client::StopAll);
+        to.verifier.do_send(super::verifier::StopAll);
         self.notify_stopped();
     }
 

@@ -25,6 +25,8 @@ pub enum Wait {
     AofAcks { replicas: i64, offset: ReplOffset },
     /// Keys; `key_waits` knows which.
     Keys,
+    /// The end of REPLICATION VERIFY or REPAIR.
+    Verified,
     /// The end of CLIENT PAUSE.
     Unpause,
 }
@@ -100,6 +102,10 @@ impl Blocked {
         all.sort_by_key(|(order, ..)| *order);
         all.into_iter().map(|(_, slot, wait)| (slot, wait)).collect()
     }
+    /// The clients that wait for this, in the order in which they were suspended.
+    pub(super) fn waiting_for(&self, wanted: Wait) -> Vec<Slot> {
+        self.in_order().into_iter().filter(|(_, wait)| *wait == wanted).map(|(slot, _)| slot).collect()
+    }
     fn insert(&mut self, slot: Slot, wait: Wait, deadline_ms: Option<i64>) {
         self.suspensions += 1;
         let order = self.suspensions;
@@ -152,7 +158,7 @@ impl Acks {
         let (acks, offset) = match wait {
             Wait::Acks { offset, .. } => (&self.applied, offset),
             Wait::AofAcks { offset, .. } => (&self.in_aof, offset),
-            Wait::Keys | Wait::Unpause => return 0,
+            Wait::Keys | Wait::Verified | Wait::Unpause => return 0,
         };
         acks.iter().filter(|ack| **ack >= offset).count() as i64
     }
@@ -169,6 +175,7 @@ fn reply_count(wait: Wait, count: i64, out: &mut Reply) {
             out.int(count);
         }
         Wait::Keys => out.null_array(),
+        Wait::Verified => out.error("ERR not ended within TIMEOUT; it goes on, and REPLICATION VERIFY STATUS tells how it ends"),
         Wait::Unpause => {}
     }
 }
@@ -193,7 +200,7 @@ impl NodeState {
     }
 
     /// Lets a client go on, with this reply.
-    fn resume(&mut self, slot: Slot, reply: impl FnOnce(&mut Reply)) {
+    pub(super) fn resume(&mut self, slot: Slot, reply: impl FnOnce(&mut Reply)) {
         let was_for_keys = self.blocked.keys.remove(slot);
         if !self.blocked.remove(slot) {
             return;

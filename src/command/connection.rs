@@ -3,7 +3,7 @@
 use super::client_commands::{set_name, valid_name};
 use super::{Acl, ClientFlags, CmdResult, CommandError, Ctx, Flags, NodeState, ReplyMode, Spec};
 use crate::keyspace::DbIndex;
-use crate::replication::Role;
+use crate::replication::{Role, verify::Mark};
 use crate::resp::Proto;
 use crate::types::number::parse_i64;
 
@@ -19,7 +19,12 @@ fn ping(ctx: &mut Ctx<'_>) -> CmdResult {
             ctx.out.bulk(ctx.args.get(1).unwrap_or_default());
         }
         1 => ctx.out.simple("PONG"),
-        2 => ctx.out.bulk(ctx.args.at(1)),
+        2 => {
+            if Mark::is_one(ctx.args.at(1)) && ctx.client().is(ClientFlags::MASTER) {
+                super::verify::marked(ctx.node, ctx.args.at(1));
+            }
+            ctx.out.bulk(ctx.args.at(1));
+        }
         _ => return Err(CommandError::arity("ping")),
     }
     Ok(())

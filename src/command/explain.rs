@@ -3,6 +3,7 @@
 
 use super::help::{container, help};
 use super::role_info::replica_address;
+use super::verify::{repair, verify};
 use super::{CmdResult, CommandError, Ctx, Flags, NodeState, Spec};
 use crate::replication::{MasterLink, Replica, Role, SyncOutcome, SyncRecord};
 use crate::resp::Reply;
@@ -113,11 +114,19 @@ fn replication_help(ctx: &mut Ctx<'_>) -> CmdResult {
 const HELP: &[&str] = &[
     "HISTORY [COUNT <n>]",
     "    Return the last syncs with slaves and with the master, the newest first: how much, how long, and why a full one was needed.",
+    "REPAIR [<ip> <port>|ALL] [DB <n>] [TIMEOUT <ms>] [NOWAIT]",
+    "    Compare slaves with this master as VERIFY does, say anew in the stream what differs, and compare again.",
     "STATUS",
     "    Return this server's links: the master's state, and each slave's place and lag.",
+    "VERIFY [<ip> <port>|ALL] [DB <n>] [TIMEOUT <ms>] [NOWAIT]",
+    "    Compare slaves, and those behind them, with this master at one place of the stream, and name the slots that differ.",
+    "VERIFY STATUS|STOP",
+    "    Return the running verification or the last one's result; stop it.",
 ];
 
 const READS: Flags = Flags::ADMIN.union(Flags::LOADING).union(Flags::STALE);
+
+const ORDERS: Flags = Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::BLOCKING);
 
 const REPLICATION_ROWS: &[Spec] = &[
     Spec::new("help", 2, Flags::LOADING.union(Flags::STALE), replication_help).docs(
@@ -132,11 +141,23 @@ const REPLICATION_ROWS: &[Spec] = &[
         "O(N) where N is the number of syncs returned.",
         "Returns the last syncs of this server, with the reason of each.",
     ),
+    Spec::new("repair", -2, ORDERS, repair).docs(
+        "server",
+        "7.2.0",
+        "O(N) where N is the number of keys, in short steps.",
+        "Compares slaves with this master and repairs what differs.",
+    ),
     Spec::new("status", 2, READS, status).tips(&["nondeterministic_output"]).docs(
         "server",
         "7.2.0",
         "O(N) where N is the number of slaves.",
         "Returns the links to the master and to the slaves.",
+    ),
+    Spec::new("verify", -2, ORDERS, verify).docs(
+        "server",
+        "7.2.0",
+        "O(N) where N is the number of keys, in short steps.",
+        "Compares slaves with this master, slot by slot.",
     ),
 ];
 

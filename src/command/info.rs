@@ -269,6 +269,7 @@ fn stats(node: &mut NodeState, out: &mut String) {
     field(out, "repl_spilled_bytes", node.stream.backlog().map_or(0, |backlog| backlog.spilled_bytes()));
     field(out, "repl_spill_aborts", stats.spill_aborts);
     field(out, "repl_spill_last_abort", stats.spill_last_abort.map_or("", |refusal| refusal.code()));
+    field(out, "longest_repair_step_us", stats.longest_repair_step_ns / 1000);
 }
 
 fn replication(node: &mut NodeState, out: &mut String) {

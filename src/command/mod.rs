@@ -52,6 +52,7 @@ mod lists_find;
 mod lists_move;
 mod memory;
 mod memory_doctor;
+mod mend;
 mod monitor;
 mod notify;
 mod object;
@@ -73,6 +74,8 @@ mod strings;
 #[cfg(test)]
 mod testing;
 mod transaction;
+mod verify;
+mod verify_link;
 mod wait;
 mod zset;
 
@@ -85,6 +88,7 @@ pub use evict::{Eviction, Room};
 pub use execute::{Executed, execute, full_name};
 pub use expire_cycle::{CycleKind, ExpireCycle, active_expire_cycle, slow_budget_ns_per_second};
 pub use latency::Latency;
+pub use mend::{Mend, Mended};
 pub use pubsub::{PubSub, Space};
 pub use scripting::{Bystanders, Functions, Scripts};
 pub use slowlog::Slowlog;
@@ -93,6 +97,8 @@ pub use state::{Effects, Loading, NodeState, Request, SaveState};
 pub use stats::Stats;
 pub use table::CommandTable;
 pub(crate) use transaction::discard;
+pub use verify::{Verification, VerifyOrder, VerifyProgress, VerifyResult};
+pub use verify_link::Marked;
 
 /// Every row, family by family: the one list of commands.
 pub(crate) fn families() -> Vec<&'static [Spec]> {

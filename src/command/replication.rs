@@ -138,6 +138,7 @@ fn replconf(ctx: &mut Ctx<'_>) -> CmdResult {
     if ctx.args.len().is_multiple_of(2) {
         return Err(CommandError::SYNTAX);
     }
+    let mut reply = "OK";
     for at in (1..ctx.args.len()).step_by(2) {
         let (option, value) = (ctx.args.at(at), ctx.args.at(at + 1));
         match option.to_ascii_lowercase().as_slice() {
@@ -156,6 +157,10 @@ fn replconf(ctx: &mut Ctx<'_>) -> CmdResult {
             b"capa" => match value.to_ascii_lowercase().as_slice() {
                 b"eof" => told(ctx).capa_eof = true,
                 b"psync2" => told(ctx).capa_psync2 = true,
+                b"verify" => {
+                    told(ctx).capa_verify = true;
+                    reply = "OK verify";
+                }
                 _ => {}
             },
             // Redis refuses it, Valkey's slaves say it and live with either answer.
@@ -168,10 +173,14 @@ fn replconf(ctx: &mut Ctx<'_>) -> CmdResult {
                 answer_getack(ctx);
                 return Ok(());
             }
+            b"replikant-verify" if ctx.client().is(ClientFlags::REPLICA) => {
+                super::verify::reported(ctx.node, ctx.slot, value);
+                return Ok(());
+            }
             _ => return Err(format!("ERR Unrecognized REPLCONF option: {}", String::from_utf8_lossy(&option[..option.len().min(128)])).into()),
         }
     }
-    ctx.out.ok();
+    ctx.out.simple(reply);
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use slog::Logger;
 
 use super::slowlog::Slowlog;
 use super::{Blocked, Bystanders, Clients, CommandTable, Eviction, ExpireCycle, Functions, Latency, PubSub, Scripts, Slot, Stats};
+use super::{Marked, Verification};
 use crate::config::Config;
 use crate::env::Env;
 use crate::keyspace::{DbIndex, Keyspace, UnixMs, Watches};
@@ -34,11 +35,22 @@ pub enum Request {
     /// Close this client now.
     Close(Slot),
     /// SHUTDOWN: `save` as asked (`None`: by save points).
-    Shutdown { save: Option<bool>, now: bool, force: bool },
+    Shutdown {
+        save: Option<bool>,
+        now: bool,
+        force: bool,
+    },
     /// CONFIG SET of port, bind, unixsocket.
     Relisten,
     /// Directives have changed that actors hold copies of (keepalive, hz, backlog size, log level, ...).
     Reconfigure,
+    /// A verification has been ordered: `Verification::running` says which.
+    Verify,
+    StopVerifying(String),
+    /// The master's stream has a mark, and the cut is made.
+    Digest(Box<Marked>),
+    /// Slaves have sent something for the verification.
+    ReadReports,
     /// A command of the master's stream can't be applied here.
     StopLink(String),
 }
@@ -128,6 +140,7 @@ pub struct NodeState {
     pub stream: Stream,
     /// The last syncs, with slaves and with the master.
     pub syncs: SyncHistory,
+    pub verification: Verification,
     pub stats: Stats,
     pub slowlog: Slowlog,
     pub latency: Latency,
@@ -190,6 +203,7 @@ impl NodeState {
             failover: None,
             stream: Stream::new(ReplId::random(&*env.random), config.repl_backlog_size),
             syncs: SyncHistory::default(),
+            verification: Verification::default(),
             stats: Stats::default(),
             slowlog: Slowlog::default(),
             latency: Latency::default(),

@@ -238,6 +238,10 @@ impl Keyspace {
     pub fn snapshot_pending(&self, id: SnapshotId) -> usize {
         self.dbs.iter().chain(&self.retired).map(|db| db.snapshot_pending(id)).sum()
     }
+    /// Whether that snapshot has yet to see something.
+    pub fn is_captured_by(&self, id: SnapshotId) -> bool {
+        self.snapshots.iter().any(|snapshot| snapshot.id == id)
+    }
     /// Drops a snapshot that is not wanted any more.
     pub fn end_snapshot(&mut self, id: SnapshotId) {
         for db in self.dbs.iter_mut().chain(&mut self.retired) {

@@ -112,13 +112,14 @@ enum State {
 pub struct ReplicaHandshake {
     options: HandshakeOptions,
     state: State,
+    takes_reports: bool,
 }
 
 type Step<'a> = Result<(usize, Option<LinkEvent<'a>>), LinkError>;
 
 impl ReplicaHandshake {
     pub fn new(options: HandshakeOptions) -> Self {
-        ReplicaHandshake { options, state: State::Idle }
+        ReplicaHandshake { options, state: State::Idle, takes_reports: false }
     }
 
     /// The first bytes to send. To be called once, when the connection is there.
@@ -141,6 +142,11 @@ impl ReplicaHandshake {
     /// True once PSYNC has been sent.
     pub fn has_asked(&self) -> bool {
         !matches!(self.state, State::Idle | State::Ping | State::Introduced(_))
+    }
+
+    /// Whether the master reads what a slave reports of a verification; another one would end the link for it.
+    pub fn takes_reports(&self) -> bool {
+        self.takes_reports
     }
 
     /// True once all bytes that are not used up belong to the stream.
@@ -216,6 +222,11 @@ impl ReplicaHandshake {
                     Asked::Auth if is_error => Err(LinkError::Refused(format!("AUTH: {}", quote(line)))),
                     // Old masters do not know every option; the link works without.
                     Asked::Replconf(option) if is_error => Ok(Some(LinkEvent::Notice(format!("REPLCONF {option}: {}", quote(line))))),
+                    Asked::Replconf("capa") => {
+                        // Only a master of this kind says more than OK, and only to a slave that can make use of it.
+                        self.takes_reports |= line.split(|byte| *byte == b' ').skip(1).any(|word| word == b"verify");
+                        Ok(None)
+                    }
                     Asked::Auth | Asked::Replconf(_) => Ok(None),
                 }
             }
@@ -244,7 +255,7 @@ impl ReplicaHandshake {
         if let Some(ip) = &self.options.announce_ip {
             tell("ip-address", &[ip.as_bytes()]);
         }
-        tell("capa", &[b"eof", b"capa", b"psync2", b"capa", b"chunks"]);
+        tell("capa", &[b"eof", b"capa", b"psync2", b"capa", b"chunks", b"capa", b"verify"]);
         if let Some(version) = &self.options.version {
             tell("version", &[version.as_bytes()]);
         }
@@ -403,7 +414,10 @@ mod tests {
     fn the_first_sync_says_what_a_slave_says_and_reads_the_snapshot() {
         let master = format!("+PONG\r\n+OK\r\n+OK\r\n\n\n+FULLRESYNC {ID} 77\r\n\n$5\r\nREDIS*1\r\n$4\r\nPING\r\n");
         let session = run(&plain(), master.as_bytes(), &[]);
-        assert_eq!(words(&session.sent).join(" "), "PING REPLCONF listening-port 6380 REPLCONF capa eof capa psync2 capa chunks PSYNC ? -1");
+        assert_eq!(
+            words(&session.sent).join(" "),
+            "PING REPLCONF listening-port 6380 REPLCONF capa eof capa psync2 capa chunks capa verify PSYNC ? -1"
+        );
         assert_eq!(
             session.events,
             [format!("FullSync {{ history: Some(({ID}, ReplOffset(77))) }}"), "SnapshotBegin(Length(5))".into(), "SnapshotEnd".into()]
@@ -417,7 +431,7 @@ mod tests {
         let master =
             "-NOAUTH Authentication required.\r\n+OK\r\n+OK\r\n-ERR ip\r\n+OK active-replica\r\n-ERR Unrecognized REPLCONF option: version\r\n";
         let session = run(&everything(), [master, "+CONTINUE\r\nrest"].concat().as_bytes(), &[]);
-        let expected = "PING AUTH repl secret REPLCONF listening-port 6380 REPLCONF ip-address 10.0.0.7 REPLCONF capa eof capa psync2 capa chunks REPLCONF version 8.2.3 PSYNC";
+        let expected = "PING AUTH repl secret REPLCONF listening-port 6380 REPLCONF ip-address 10.0.0.7 REPLCONF capa eof capa psync2 capa chunks capa verify REPLCONF version 8.2.3 PSYNC";
         assert_eq!(words(&session.sent).join(" "), format!("{expected} {ID} 101"));
         let notices = ["Notice(\"REPLCONF ip-address: -ERR ip\")", "Notice(\"REPLCONF version: -ERR Unrecognized REPLCONF option: version\")"];
         assert_eq!(session.events, [&notices[..], &["Continue { replid: None }"]].concat());
@@ -426,7 +440,7 @@ mod tests {
         let mut link = ReplicaHandshake::new(everything());
         link.start();
         let (_, event) = link.next(b"+PONG\r\n").unwrap();
-        assert!(matches!(event, Some(LinkEvent::Send(bytes)) if words(std::str::from_utf8(&bytes).unwrap()).len() == 19), "one write from AUTH on");
+        assert!(matches!(event, Some(LinkEvent::Send(bytes)) if words(std::str::from_utf8(&bytes).unwrap()).len() == 21), "one write from AUTH on");
         assert_eq!(link.next(b"").unwrap(), (0, None));
     }
 
@@ -446,7 +460,7 @@ mod tests {
         let master = format!("+PONG\r\n+OK\r\n+OK\r\n+OK\r\n+FULLRESYNC {ID} 9\r\n\n$CHUNKS:{ID}\r\n{}", chunk(2, 524_290));
         let session = run(&options, master.as_bytes(), &[]);
         let words = words(&session.sent).join(" ");
-        assert!(words.ends_with(&format!("capa chunks REPLCONF resume-sync {ID} 2 PSYNC ? -1")), "{words}");
+        assert!(words.ends_with(&format!("capa chunks capa verify REPLCONF resume-sync {ID} 2 PSYNC ? -1")), "{words}");
         assert_eq!((session.error, session.stream.as_deref()), (None, Some(&b"*1"[..])));
         assert_eq!(session.events[1], format!("SnapshotBegin(Chunks({at:?}))"));
         // Another snapshot, an older master, one that can go on without.

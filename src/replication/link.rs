@@ -62,6 +62,8 @@ pub struct MasterLink {
     pub cached: Option<(ReplId, ReplOffset)>,
     /// What was applied can't be continued (a transaction broke off, or the master has no history to name): `cached` stays empty.
     pub history_broken: bool,
+    /// The master reads what is reported of a verification.
+    pub takes_reports: bool,
 }
 
 impl MasterLink {
@@ -81,6 +83,7 @@ impl MasterLink {
             stream_db: None,
             cached: None,
             history_broken: false,
+            takes_reports: false,
         }
     }
 

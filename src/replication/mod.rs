@@ -12,6 +12,7 @@ mod id;
 mod link;
 mod replicas;
 mod stream;
+pub mod verify;
 
 pub use backoff::{Backoff, Pace};
 pub use chunks::{CHUNK_BYTES, CHUNKS_HEADER, ChunkFraming, ChunkPos, Chunked, SyncId};

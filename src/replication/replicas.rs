@@ -37,6 +37,8 @@ pub struct Replica {
     pub announced_ip: Option<String>,
     pub capa_eof: bool,
     pub capa_psync2: bool,
+    /// It answers the marks of a verification.
+    pub capa_verify: bool,
     /// Asked by SYNC: no FULLRESYNC line, no ACKs.
     pub plain_sync: bool,
     pub ack_offset: ReplOffset,
@@ -62,6 +64,11 @@ pub struct Replica {
 }
 
 impl Replica {
+    /// It follows the stream.
+    pub fn is_online(&self) -> bool {
+        self.state == ReplicaState::Online
+    }
+
     /// What it is known to understand. Stock Redis tells no version; of the servers that do, those from 7.2 on know functions and all of streams.
     pub fn dialect(&self) -> Dialect {
         let mut numbers = self.version.iter().flat_map(|version| version.split('.')).map(str::parse::<u32>);
@@ -80,6 +87,7 @@ impl Default for Replica {
             announced_ip: None,
             capa_eof: false,
             capa_psync2: false,
+            capa_verify: false,
             plain_sync: false,
             ack_offset: ReplOffset(0),
             aof_ack_offset: ReplOffset(0),

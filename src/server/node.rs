@@ -8,7 +8,7 @@ use slog::{Logger, o};
 
 use super::start::{begin_load, finish_start};
 use super::{Client, NodeBuilder, NodeEvents, NodeFailure, StartError};
-use crate::actor::{Addresses, Keyspace, ReplicaClient, ReplicationMaster, Shell};
+use crate::actor::{Addresses, Keyspace, ReplicaClient, ReplicationMaster, Shell, Verifier};
 use crate::actor::{accept_all, first_port, listen};
 use crate::command::{NodeState, Request};
 use crate::config::Config;
@@ -103,6 +103,7 @@ impl Node {
             keyspace: Keyspace::new(shell.clone()).start(),
             master: ReplicationMaster::new(shell.clone()).start(),
             replica: ReplicaClient::new(shell.clone()).start(),
+            verifier: Verifier::new(shell.clone()).start(),
         });
         accept_all(&shell, listeners);
         if self.in_memory {

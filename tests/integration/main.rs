@@ -35,5 +35,6 @@ mod snapshots;
 mod spill;
 mod streams;
 mod suspension;
+mod verification;
 mod walkthrough;
 mod zsets;
