@@ -106,7 +106,7 @@ async fn connect(shell: Rc<Shell>, resume: Option<ChunkPos>) -> Result<Attempt, 
         let timeout = Duration::from_secs(state.config.repl_timeout);
         let env = state.env.clone();
         let link = link_of(&mut state)?;
-        link.state = LinkState::Connecting;
+        link.begin_attempt();
         (env, link.host.clone(), link.port, timeout, options)
     };
     info!(shell.state.borrow().log, "Connecting to MASTER {host}:{port}");
@@ -163,6 +163,7 @@ impl Attempt {
     /// Goes through the handshake and the snapshot, if one is sent, to the place where the stream begins.
     async fn handshake(&mut self) -> Result<(), LinkFailure> {
         let hello = self.handshake.start();
+        link_of(&mut self.shell.state.borrow_mut())?.state = self.handshake.link_state();
         self.write(&hello).await?;
         loop {
             let mut used = 0;
@@ -353,14 +354,12 @@ impl Attempt {
             let state = &mut *guard;
             state.tick();
             let Role::Replica(link) = &mut state.role else { return };
-            link.state = LinkState::Connected;
-            link.down_since_ms = None;
-            link.last_error = None;
+            link.come_up(state.steady_ms);
             link.takes_reports = self.handshake.takes_reports();
-            link.last_io_ms = state.steady_ms;
             let mut client =
                 Client::new(state.clients.next_id(), self.socket.peer_addr(), self.socket.local_addr(), self.socket.fd(), state.steady_ms);
             client.flags |= ClientFlags::MASTER | ClientFlags::AUTHENTICATED;
+            client.user = "(superuser)".to_owned();
             client.db = link.stream_db.unwrap_or_default();
             let offset = state.stream.offset().to_string();
             // The first ACK opens a stream that came by `$EOF`.

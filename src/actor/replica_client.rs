@@ -17,7 +17,7 @@ use super::replica_load::Incoming;
 use super::shell::Shell;
 use super::timer::{every, is_late};
 use crate::command::{ClientFlags, Request};
-use crate::replication::{Backoff, LinkDownCause, LinkState, MasterLink, Pace, Role};
+use crate::replication::{Backoff, LinkDownCause, Pace, Role};
 use crate::resp::encode_command;
 
 /// The actor of the link to the master.
@@ -116,7 +116,7 @@ impl ReplicaClient {
         let Role::Replica(link) = &mut state.role else { return };
         warn!(state.log, "The link to the master is down"; "master" => link.address(), "why" => &reason);
         link.last_error = Some(reason);
-        set_down(link, state.steady_ms);
+        link.go_down(state.steady_ms);
         let delay_ms = self.backoff.next_ms(failure.pace(), &*state.env.random);
         self.retry_after(delay_ms, ctx);
     }
@@ -155,13 +155,6 @@ impl ReplicaClient {
     }
 }
 
-fn set_down(link: &mut MasterLink, now_ms: i64) {
-    if link.is_up() {
-        link.down_since_ms = Some(now_ms);
-    }
-    link.state = LinkState::Connect;
-}
-
 impl Actor for ReplicaClient {
     type Context = Context<Self>;
 
@@ -194,7 +187,7 @@ impl Handler<StopFollowing> for ReplicaClient {
         if let Role::Replica(link) = &mut state.role {
             error!(state.log, "The link to the master is stopped"; "why" => &reason);
             link.last_error = Some(reason);
-            set_down(link, state.steady_ms);
+            link.go_down(state.steady_ms);
             let delay_ms = self.backoff.next_ms(Pace::Operator, &*state.env.random);
             self.retry_after(delay_ms, ctx);
         }

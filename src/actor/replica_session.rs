@@ -370,6 +370,7 @@ impl ReplicaSession {
         });
         drop(io);
         replica.sent.0 += burst as u64;
+        client.bytes_out += burst as u64;
         if burst > 0 {
             replica.progress_ms = state.steady_ms;
         }

@@ -327,6 +327,9 @@ impl Turn {
         }
         let read = (group.consumed - from) as u64;
         state.stats.net_repl_input_bytes += read;
+        if let Some(client) = state.clients.get_mut(slot) {
+            client.bytes_in += read;
+        }
         if let Some(reason) = failure {
             state.stop_link(reason);
             group.stopped = true;

@@ -73,10 +73,11 @@ fn describe(node: &NodeState, slot: Slot, client: &Client) -> String {
         (None, _) => "NULL".to_owned(),
     };
     let multi = if client.is(ClientFlags::MULTI) { client.queued.commands.len() as i64 } else { -1 };
+    let unsent = unsent_stream(node, client);
     let events = if client.out.is_empty() { "r" } else { "rw" };
     format!(
         "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} ssub={} multi={multi} watch={} qbuf={} qbuf-free={} \
-         argv-mem=0 multi-mem={} rbs={} rbp={} obl={} oll=0 omem=0 tot-mem={} events={events} cmd={command} user={} redir=-1 resp={} lib-name={} \
+         argv-mem=0 multi-mem={} rbs={} rbp={} obl={} oll={} omem={unsent} tot-mem={} events={events} cmd={command} user={} redir=-1 resp={} lib-name={} \
          lib-ver={} io-thread=0 tot-net-in={} tot-net-out={} tot-cmds={}",
         client.id,
         client.addr,
@@ -97,6 +98,7 @@ fn describe(node: &NodeState, slot: Slot, client: &Client) -> String {
         client.out.capacity(),
         client.out.capacity(),
         client.out.len(),
+        u8::from(unsent > 0),
         client_memory(client),
         client.user,
         if client.proto == Proto::Resp3 { 3 } else { 2 },
@@ -106,6 +108,14 @@ fn describe(node: &NodeState, slot: Slot, client: &Client) -> String {
         client.bytes_out,
         client.commands,
     )
+}
+
+/// What a slave has not been sent of the stream. It lies in the backlog, once for all slaves.
+fn unsent_stream(node: &NodeState, client: &Client) -> u64 {
+    match &client.replica {
+        Some(replica) if client.is(ClientFlags::REPLICA) => node.stream.offset().0.saturating_sub(replica.sent.0),
+        _ => 0,
+    }
 }
 
 /// All clients, the oldest first.

@@ -78,16 +78,18 @@ fn checked(
         }
     };
     let parent = node.commands.rows[row];
+    // What a script says of itself takes the place of what its command is.
+    let flags = if spec.runs_scripts() && spec.arity_fits(args.len()) { node.script_flags(spec, args) } else { spec.flags };
     let out_of_memory = node.clients.at(slot).is(ClientFlags::AUTHENTICATED) && node.is_out_of_memory();
     let admitted = match spec.arity_fits(args.len()) {
-        true => admit(node, slot, parent, spec, out_of_memory),
+        true => admit(node, slot, parent, spec, flags, out_of_memory),
         false => Err(CommandError::arity(&full_name(parent, spec))),
     };
     if let Err(error) = admitted {
         node.refuse(slot, Some((row, spec)), &error);
         return Err(if spec.name == "exec" { aborted(node, slot, error) } else { error });
     }
-    if node.blocked.is_paused() && node.postpone(slot, spec) {
+    if node.blocked.is_paused() && node.postpone(slot, spec, flags) {
         return Ok(Executed::Postponed);
     }
     let client = node.clients.at_mut(slot);
@@ -149,10 +151,10 @@ fn unknown(args: Args<'_>) -> CommandError {
     CommandError(format!("ERR unknown command '{}', with args beginning with: {beginning}", cited(args.at(0), 128)).into())
 }
 
-/// Whether the client may run the command now. `parent` carries the flags that its subcommands share.
-pub(super) fn admit(node: &NodeState, slot: Slot, parent: &'static Spec, spec: &'static Spec, out_of_memory: bool) -> CmdResult {
+/// Whether the client may run the command now. `parent` carries the flags that its subcommands share; `flags` are the command's, or those of the script that it
+/// runs.
+pub(super) fn admit(node: &NodeState, slot: Slot, parent: &'static Spec, spec: &'static Spec, flags: Flags, out_of_memory: bool) -> CmdResult {
     let client = node.clients.at(slot);
-    let flags = spec.flags;
     if !client.is(ClientFlags::AUTHENTICATED) && !flags.contains(Flags::NO_AUTH) {
         return Err("NOAUTH Authentication required.".into());
     }
@@ -172,7 +174,7 @@ pub(super) fn admit(node: &NodeState, slot: Slot, parent: &'static Spec, spec: &
         node.scripts.refuse_if_busy()?;
     }
     let is_write = flags.contains(Flags::WRITE);
-    if out_of_memory && needs_memory(client, spec) {
+    if out_of_memory && needs_memory(client, spec, flags) {
         return Err("OOM command not allowed when used memory > 'maxmemory'.".into());
     }
     if is_write {
@@ -198,11 +200,11 @@ pub(super) fn admit(node: &NodeState, slot: Slot, parent: &'static Spec, spec: &
 }
 
 /// What is refused when there is no memory: commands that take some, and queueing, which could go on for ever.
-fn needs_memory(client: &Client, spec: &Spec) -> bool {
+fn needs_memory(client: &Client, spec: &Spec, flags: Flags) -> bool {
     match spec.name {
         "exec" => client.queued.commands.iter().any(|(queued, ..)| queued.flags.contains(Flags::DENYOOM)),
         "discard" | "quit" | "reset" => false,
-        _ => spec.flags.contains(Flags::DENYOOM) || client.is(ClientFlags::MULTI),
+        _ => flags.contains(Flags::DENYOOM) || client.is(ClientFlags::MULTI),
     }
 }
 

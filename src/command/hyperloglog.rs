@@ -199,7 +199,7 @@ pub(super) const ROWS: &[Spec] = &[
         .acl(Acl::HYPERLOGLOG)
         .docs("hyperloglog", "2.8.9", "O(1) to add every element.", "Adds elements to a HyperLogLog key. Creates the key if it doesn't exist."),
     // It caches what it has counted, and slaves do the same.
-    Spec::new("pfcount", -2, Flags::READONLY, pfcount)
+    Spec::new("pfcount", -2, Flags::READONLY.union(Flags::MAY_REPLICATE), pfcount)
         .keys(1, -1, 1)
         .key_specs(&[key_range(&["RW", "access"], 1, -1, 1)
             .notes("RW because it may change the internal representation of the key, and propagate to replicas")])

@@ -63,7 +63,8 @@ fn describe(out: &mut Reply, parent: &'static Spec, spec: &'static Spec) {
     out.array(10);
     out.bulk(full_name(parent, spec).as_bytes());
     out.int(spec.arity as i64);
-    flag_words(out, spec.flags.iter_names().map(|(name, _)| name.to_ascii_lowercase()));
+    let shown = spec.flags - Flags::MAY_REPLICATE;
+    flag_words(out, shown.iter_names().map(|(name, _)| name.to_ascii_lowercase()));
     let (first, last, step) = spec.keys;
     out.int(first as i64);
     out.int(last as i64);

@@ -294,7 +294,7 @@ impl NodeState {
         let Waiting { row, spec, request, deadline_ms, .. } = &waiting;
         self.blocked.keys.retained_deadline = Some(*deadline_ms);
         let out_of_memory = self.is_out_of_memory();
-        let result = match admit(self, slot, spec, spec, out_of_memory) {
+        let result = match admit(self, slot, spec, spec, spec.flags, out_of_memory) {
             Ok(()) => call(self, slot, *row, spec, request.args(), None, &mut out),
             Err(error) => Err(error),
         };

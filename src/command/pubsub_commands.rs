@@ -164,7 +164,7 @@ const HELP: &[&str] = &[
 ];
 
 const LISTEN: Flags = Flags::PUBSUB.union(Flags::NOSCRIPT).union(Flags::LOADING).union(Flags::STALE);
-const SPEAK: Flags = Flags::PUBSUB.union(Flags::LOADING).union(Flags::STALE).union(Flags::FAST);
+const SPEAK: Flags = Flags::PUBSUB.union(Flags::LOADING).union(Flags::STALE).union(Flags::FAST).union(Flags::MAY_REPLICATE);
 const ASK: Flags = Flags::PUBSUB.union(Flags::LOADING).union(Flags::STALE);
 
 const MANY_SHARDS: &[KeySpec] = &[key_range(&["not_key"], 1, -1, 1)];

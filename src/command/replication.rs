@@ -101,6 +101,7 @@ pub(super) fn follow(node: &mut NodeState, host: &str, port: u16) {
                 None => before.stream_db,
             };
             link.down_since_ms = if before.is_up() { Some(node.steady_ms) } else { before.down_since_ms };
+            link.disconnected_ms = before.disconnected_ms;
         }
     }
     cut_link(node);

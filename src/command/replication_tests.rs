@@ -301,9 +301,12 @@ fn info_of_a_slave_follows_its_link() {
     let (mut node, slot) = NodeState::for_tests();
     run(&mut node, slot, "REPLICAOF 10.0.0.1 6379");
     let down = "# Replication|role:slave|master_host:10.0.0.1|master_port:6379|master_link_status:down|master_last_io_seconds_ago:-1|";
-    let own = "slave_priority:100|slave_read_only:1|replica_announced:1|connected_slaves:0|master_failover_state:no-failover|";
+    let attempts = "replica_full_sync_buffer_size:0|replica_full_sync_buffer_peak:0|master_current_sync_attempts:0|master_total_sync_attempts:0|";
+    let own =
+        "total_disconnect_time_sec:0|slave_priority:100|slave_read_only:1|replica_announced:1|connected_slaves:0|master_failover_state:no-failover|";
     let text = info(&mut node);
-    let beginning = format!("{down}master_sync_in_progress:0|slave_read_repl_offset:0|slave_repl_offset:0|master_link_down_since_seconds:-1|{own}");
+    let beginning =
+        format!("{down}master_sync_in_progress:0|slave_read_repl_offset:0|slave_repl_offset:0|{attempts}master_link_down_since_seconds:-1|{own}");
     assert!(text.starts_with(&beginning), "{text}");
     assert_eq!(run(&mut node, slot, "ROLE"), "*5\r\n$5\r\nslave\r\n$8\r\n10.0.0.1\r\n:6379\r\n$7\r\nconnect\r\n:-1\r\n");
 
@@ -325,7 +328,7 @@ fn info_of_a_slave_follows_its_link() {
     node.unapplied = vec![0; 42];
     node.steady_ms += 2000;
     let text = info(&mut node);
-    let up = "master_link_status:up|master_last_io_seconds_ago:2|master_sync_in_progress:0|slave_read_repl_offset:1042|slave_repl_offset:1000|slave_priority:100|";
-    assert!(text.contains(up), "{text}");
+    let up = "master_link_status:up|master_last_io_seconds_ago:2|master_sync_in_progress:0|slave_read_repl_offset:1042|slave_repl_offset:1000|";
+    assert!(text.contains(&format!("|{up}{attempts}master_link_up_since_seconds:2|total_disconnect_time_sec:0|slave_priority:100|")), "{text}");
     assert_eq!(run(&mut node, master, "ROLE"), "*5\r\n$5\r\nslave\r\n$8\r\n10.0.0.1\r\n:6379\r\n$9\r\nconnected\r\n:1000\r\n");
 }

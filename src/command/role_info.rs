@@ -83,14 +83,22 @@ fn link_fields(node: &NodeState, link: &MasterLink, out: &mut String) {
     field(out, "master_sync_in_progress", u8::from(syncing));
     field(out, "slave_read_repl_offset", applied + unapplied);
     field(out, "slave_repl_offset", applied);
+    // No stream is gathered beside a snapshot here: the master keeps it.
+    field(out, "replica_full_sync_buffer_size", 0);
+    field(out, "replica_full_sync_buffer_peak", 0);
+    field(out, "master_current_sync_attempts", link.attempts);
+    field(out, "master_total_sync_attempts", link.total_attempts);
     if syncing {
         sync_fields(link, out);
         field(out, "master_sync_last_io_seconds_ago", seconds_since(link.sync_last_io_ms));
     }
-    if !link.is_up() {
+    if link.is_up() {
+        field(out, "master_link_up_since_seconds", seconds_since(link.up_since_ms));
+    } else {
         // A link that has never been up has no such time.
         field(out, "master_link_down_since_seconds", link.down_since_ms.map_or(-1, seconds_since));
     }
+    field(out, "total_disconnect_time_sec", link.total_disconnected_ms(node.steady_ms) / 1000);
     field(out, "slave_priority", node.config.replica_priority);
     field(out, "slave_read_only", u8::from(node.config.replica_read_only));
     field(out, "replica_announced", u8::from(node.config.replica_announced));

@@ -25,6 +25,7 @@ bitflags! {
         const ASKING = 1 << 11;
         const FAST = 1 << 12;
         const NO_AUTH = 1 << 13;
+        /// It is no write, and may yet put something into the stream. COMMAND INFO keeps it to itself.
         const MAY_REPLICATE = 1 << 14;
         const NO_ASYNC_LOADING = 1 << 15;
         const NO_MULTI = 1 << 16;

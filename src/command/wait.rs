@@ -104,14 +104,14 @@ pub(super) fn client_unblock(ctx: &mut Ctx<'_>) -> CmdResult {
 impl NodeState {
     /// Postpones a request until a pause ends, if there is one that concerns it: its client is suspended then. Slaves are never paused.
     #[cold]
-    pub(super) fn postpone(&mut self, slot: Slot, spec: &'static Spec) -> bool {
+    pub(super) fn postpone(&mut self, slot: Slot, spec: &'static Spec, flags: Flags) -> bool {
         let Some(pause) = self.blocked.pause(self.steady_ms) else {
             self.unpause();
             return false;
         };
         let client = self.clients.at_mut(slot);
         let replicates = Flags::WRITE.union(Flags::MAY_REPLICATE);
-        let writes = spec.flags.intersects(replicates)
+        let writes = flags.intersects(replicates)
             || spec.name == "exec" && client.queued.commands.iter().any(|(queued, ..)| queued.flags.intersects(replicates));
         if client.is(ClientFlags::REPLICA) || pause.writes_only && !writes {
             return false;

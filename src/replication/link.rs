@@ -49,6 +49,13 @@ pub struct MasterLink {
     pub last_io_ms: i64,
     /// Steady ms (`NodeState::steady_ms`) since when the link is down; `None` while it is up or has not been up yet.
     pub down_since_ms: Option<i64>,
+    /// Steady ms of when it came up last.
+    pub up_since_ms: i64,
+    /// How long it was down all in all, also with masters before, up to when it came up last.
+    pub disconnected_ms: i64,
+    /// How often it was tried to come up, since it was up before and since this master is followed.
+    pub attempts: u64,
+    pub total_attempts: u64,
     pub sync_read_bytes: u64,
     pub sync_total_bytes: Option<u64>,
     /// The master's estimate of how much of the sync has come, where it gives one.
@@ -75,6 +82,10 @@ impl MasterLink {
             last_error: None,
             last_io_ms: now_ms,
             down_since_ms: None,
+            up_since_ms: now_ms,
+            disconnected_ms: 0,
+            attempts: 0,
+            total_attempts: 0,
             sync_read_bytes: 0,
             sync_total_bytes: None,
             sync_permille: None,
@@ -94,5 +105,33 @@ impl MasterLink {
 
     pub fn is_up(&self) -> bool {
         self.state == LinkState::Connected
+    }
+
+    pub fn begin_attempt(&mut self) {
+        self.state = LinkState::Connecting;
+        self.attempts += 1;
+        self.total_attempts += 1;
+    }
+
+    pub fn come_up(&mut self, now_ms: i64) {
+        self.disconnected_ms = self.total_disconnected_ms(now_ms);
+        self.state = LinkState::Connected;
+        self.down_since_ms = None;
+        self.up_since_ms = now_ms;
+        self.last_error = None;
+        self.last_io_ms = now_ms;
+    }
+
+    /// The link, or an attempt, has ended.
+    pub fn go_down(&mut self, now_ms: i64) {
+        if self.is_up() {
+            self.down_since_ms = Some(now_ms);
+            self.attempts = 0;
+        }
+        self.state = LinkState::Connect;
+    }
+
+    pub fn total_disconnected_ms(&self, now_ms: i64) -> i64 {
+        self.disconnected_ms + self.down_since_ms.map_or(0, |since| (now_ms - since).max(0))
     }
 }

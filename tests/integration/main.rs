@@ -28,6 +28,8 @@ mod persistence;
 mod pubsub;
 mod real_peers;
 mod reparent;
+mod replica_refusals;
+mod replication_views;
 mod resume;
 mod scripts;
 mod sentinel;

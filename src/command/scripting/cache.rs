@@ -81,6 +81,11 @@ impl Scripts {
         self.cached.contains_key(sha)
     }
 
+    /// What a script says of itself, if it is known and says something.
+    pub(super) fn flags_of(&self, sha: &Sha) -> Option<ScriptFlags> {
+        self.cached.get(sha)?.flags
+    }
+
     /// A script that is to run.
     pub(super) fn find(&mut self, sha: &Sha) -> Option<Cached> {
         let found = self.cached.get_mut(sha)?;

@@ -149,9 +149,9 @@ pub(super) const ANY_RO: &[KeySpec] =
 const BY_SHA: &[KeySpec] = &[KeySpec { flags: RW, begin: BEGIN, find: COUNTED, notes: "" }];
 const BY_SHA_RO: &[KeySpec] = &[KeySpec { flags: RO, begin: BEGIN, find: COUNTED, notes: "" }];
 
-pub(super) const RUNS: Flags =
-    Flags::NOSCRIPT.union(Flags::STALE).union(Flags::SKIP_MONITOR).union(Flags::NO_MANDATORY_KEYS).union(Flags::MOVABLEKEYS);
-pub(super) const RUNS_RO: Flags = RUNS.union(Flags::READONLY);
+const RUNS_ANY: Flags = Flags::NOSCRIPT.union(Flags::STALE).union(Flags::SKIP_MONITOR).union(Flags::NO_MANDATORY_KEYS).union(Flags::MOVABLEKEYS);
+pub(super) const RUNS: Flags = RUNS_ANY.union(Flags::MAY_REPLICATE);
+pub(super) const RUNS_RO: Flags = RUNS_ANY.union(Flags::READONLY);
 pub(super) const GROUP: &str = "scripting";
 const DEPENDS: &str = "Depends on the script that is executed.";
 

@@ -17,11 +17,30 @@ pub use functions::Functions;
 pub use run::Bystanders;
 pub(super) use shebang::ScriptFlags;
 
-use super::{CommandError, NodeState};
+use super::{CommandError, Flags, NodeState, Spec};
 use crate::REDIS_VERSION_CLAIMED;
+use crate::resp::Args;
 use crate::script::{Interpreter, Purpose, Setup};
 
 impl NodeState {
+    /// The flags of a command that runs a script: where the script says something of itself, that decides whether it counts as a write, takes memory and may
+    /// run on stale data.
+    pub(super) fn script_flags(&self, spec: &Spec, args: Args<'_>) -> Flags {
+        let body = args.at(1);
+        let said = match spec.name {
+            "eval" | "eval_ro" => shebang::read(body).ok().and_then(|(said, _)| said),
+            "evalsha" | "evalsha_ro" => cache::parse_sha(body).and_then(|sha| self.scripts.flags_of(&sha)),
+            _ => self.functions.find(body).map(|function| function.flags),
+        };
+        let Some(said) = said else { return spec.flags };
+        let no_writes = said.contains(ScriptFlags::NO_WRITES);
+        let mut flags = spec.flags - (Flags::STALE | Flags::DENYOOM | Flags::WRITE | Flags::MAY_REPLICATE);
+        flags.set(Flags::WRITE, !no_writes);
+        flags.set(Flags::DENYOOM, !no_writes && !said.contains(ScriptFlags::ALLOW_OOM));
+        flags.set(Flags::STALE, said.contains(ScriptFlags::ALLOW_STALE));
+        flags
+    }
+
     /// The interpreter of EVAL's scripts, made when it is first needed.
     fn interpreter(&mut self) -> Result<Rc<Interpreter>, CommandError> {
         if let Some(interpreter) = &self.scripts.interpreter {

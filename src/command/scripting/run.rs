@@ -65,10 +65,11 @@ pub(super) fn numkeys(ctx: &Ctx<'_>, at: usize) -> Result<usize, CommandError> {
 
 /// Whether the script may run now, by what it says of itself. One that says nothing is judged by each of its calls.
 fn admit(node: &NodeState, flags: Option<ScriptFlags>, read_only: bool, out_of_memory: bool) -> CmdResult {
-    let Some(flags) = flags else { return Ok(()) };
-    if is_stale(node) && !flags.contains(ScriptFlags::ALLOW_STALE) {
+    let may_be_stale = flags.is_some_and(|flags| flags.contains(ScriptFlags::ALLOW_STALE));
+    if is_stale(node) && !may_be_stale {
         return Err("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.".into());
     }
+    let Some(flags) = flags else { return Ok(()) };
     if !flags.contains(ScriptFlags::NO_WRITES) {
         if read_only {
             return Err("ERR Can not execute a script with write flag using *_ro command.".into());
@@ -220,13 +221,11 @@ impl ScriptHost<'_> {
             return Err("ERR Can not execute the command on a stale replica".into());
         }
         let from_master = node.clients.at(self.slot).is(ClientFlags::MASTER);
-        if spec.flags.intersects(Flags::WRITE) {
-            if self.read_only {
-                return Err("ERR Write commands are not allowed from read-only scripts.".into());
-            }
-            if !from_master {
-                admit_write(node)?;
-            }
+        if spec.flags.intersects(Flags::WRITE | Flags::MAY_REPLICATE) && self.read_only {
+            return Err("ERR Write commands are not allowed from read-only scripts.".into());
+        }
+        if spec.flags.contains(Flags::WRITE) && !from_master {
+            admit_write(node)?;
         }
         let is_bound = self.out_of_memory && !from_master && !self.has_written() && !self.flags.contains(ScriptFlags::ALLOW_OOM);
         if is_bound && spec.flags.contains(Flags::DENYOOM) {
