@@ -1,28 +1,30 @@
-//! The master's end of one link: writes the snapshot, then what was written meanwhile, then the live stream.
+//! The master's end of one link: keeps the slave waiting until its snapshot begins, writes that, then what was written meanwhile, then the live stream.
 //!
-//! Owns: the writing end of one slave's socket from its PSYNC on. Receives: `Kick` when the stream or an ACK may let it go on, `SnapshotNews` when the spool
-//! has grown. Sends: `ReadSpool` to the SnapshotWorker, `ReadSpill` to the SpillWorker while its slave is far behind. What the slave says is read by its Connection and executed in the turn (REPLCONF ACK).
-//! Stops when the connection is closed.
+//! Owns: the writing end of one slave's socket from its PSYNC on. Receives: `BeginSnapshot`, `Kick` when the stream or an ACK may let it go on, `SnapshotNews`
+//! when the spool has grown. Sends: `ReadSpool` to the SnapshotWorker, `ReadSpill` to the SpillWorker while its slave is far behind. What the slave says is read by its Connection and executed in the turn (REPLCONF
+//! ACK). Stops when the connection is closed.
 
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use futures::future::poll_fn;
 use slog::{info, warn};
 
 use super::shell::{Conn, Shell};
-use super::snapshot_worker::{ReadSpool, SnapshotWorker};
+use super::snapshot_worker::{ReadSpool, SnapshotWorker, SpoolPart};
 use super::spill_worker::ReadSpill;
 use super::timer::every;
 use crate::command::{NodeState, Request};
 use crate::keyspace::SnapshotId;
-use crate::replication::{ReplId, ReplOffset, Replica, ReplicaState};
+use crate::replication::{Made, Next, ReplId, ReplOffset, Replica, ReplicaState, SendFraming, SendRate, SendingFrame, SyncId};
 
-/// Bytes asked of the spool or the spill at a time.
-const SPOOL_READ_BYTES: usize = 256 << 10;
+/// Bytes asked of the spill at a time.
+const SPILL_READ_BYTES: usize = 256 << 10;
 /// Bytes written before other actors have their turn.
 const BURST_BYTES_MAX: usize = 512 << 10;
 /// Signs of life while a snapshot is prepared.
@@ -31,21 +33,21 @@ const KEEPALIVE: Duration = Duration::from_secs(1);
 /// The snapshot that a session sends.
 pub(super) struct Source {
     pub id: SnapshotId,
+    pub sync_id: SyncId,
     pub worker: Addr<SnapshotWorker>,
     pub replid: ReplId,
     pub offset: ReplOffset,
-    pub bytes: u64,
-    pub done: bool,
+    pub made: Made,
+    /// The first chunk to send, for a slave that takes chunks.
+    pub first_chunk: u64,
 }
 
 /// How far the session is. Each piece is sent whole before the next.
 enum Phase {
-    /// The snapshot's frame has begun, or waits for its length.
+    /// No snapshot has begun for this slave yet.
+    Waiting,
     Snapshot {
-        /// `$EOF`'s mark; without one the length is told, once it is known.
-        mark: Option<String>,
-        header_sent: bool,
-        asked_from: u64,
+        frame: SendingFrame,
         reading: bool,
     },
     /// The frame is complete; the stream waits for the first ACK.
@@ -62,7 +64,11 @@ pub struct ReplicaSession {
     history: ReplId,
     phase: Phase,
     /// What is being written: snapshot or frame bytes, or bytes of the stream that came from the spill.
-    piece: Bytes,
+    pieces: VecDeque<Bytes>,
+    rate: Rc<RefCell<SendRate>>,
+    /// Bytes of the snapshot that may go now, where `repl-sync-max-rate` is set.
+    granted: usize,
+    waiting_rate: bool,
     reading_spill: bool,
     waiting_writable: bool,
     resuming: bool,
@@ -73,13 +79,17 @@ pub struct ReplicaSession {
 #[rtype(result = "()")]
 pub(super) struct Kick;
 
+/// The slave's snapshot has begun.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct BeginSnapshot(pub Source);
+
 /// A snapshot's spool has grown.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(super) struct SnapshotNews {
     pub id: SnapshotId,
-    pub bytes: u64,
-    pub done: bool,
+    pub made: Made,
     pub failed: bool,
 }
 
@@ -89,15 +99,18 @@ pub(super) struct SnapshotNews {
 pub(super) struct End;
 
 impl ReplicaSession {
-    /// A session for a slave's connection; without a source it streams from `Replica::sent` on.
-    pub(super) fn new(shell: Rc<Shell>, conn: Rc<Conn>, history: ReplId, source: Option<Source>) -> Self {
+    /// A session that streams from `Replica::sent` on, or, if it is to wait, sends a snapshot first.
+    pub(super) fn new(shell: Rc<Shell>, conn: Rc<Conn>, history: ReplId, rate: Rc<RefCell<SendRate>>, waits: bool) -> Self {
         ReplicaSession {
             shell,
             conn,
-            source,
+            source: None,
             history,
-            phase: Phase::Stream,
-            piece: Bytes::new(),
+            phase: if waits { Phase::Waiting } else { Phase::Stream },
+            pieces: VecDeque::new(),
+            rate,
+            granted: 0,
+            waiting_rate: false,
             reading_spill: false,
             waiting_writable: false,
             resuming: false,
@@ -112,44 +125,54 @@ impl ReplicaSession {
         Some(result)
     }
 
-    /// Says FULLRESYNC and opens the frame.
-    fn begin_snapshot(&mut self, source: &Source) {
-        let (replid, offset) = (source.replid, source.offset);
+    /// Says FULLRESYNC and chooses the frame.
+    fn begin_snapshot(&mut self, source: Source) {
         let begun = self.with_replica(|state, replica| {
             replica.progress_ms = state.steady_ms;
-            let diskless = replica.capa_eof && state.config.repl_diskless_sync;
-            let mark = diskless.then(|| state.env.random.hex(40));
-            (mark, replica.plain_sync)
+            let framing = if replica.capa_chunks && !replica.plain_sync {
+                SendFraming::Chunks { id: source.sync_id, first: source.first_chunk }
+            } else if replica.capa_eof && state.config.repl_diskless_sync {
+                SendFraming::Mark(state.env.random.hex(40))
+            } else {
+                replica.state = ReplicaState::Prepared;
+                SendFraming::Length
+            };
+            (framing, replica.plain_sync)
         });
-        let Some((mark, plain_sync)) = begun else { return };
-        let mut opening = Vec::new();
+        let Some((framing, plain_sync)) = begun else { return };
         if !plain_sync {
-            opening.extend_from_slice(format!("+FULLRESYNC {replid} {offset}\r\n").as_bytes());
+            self.pieces.push_back(format!("+FULLRESYNC {} {}\r\n", source.replid, source.offset).into_bytes().into());
         }
-        if let Some(mark) = &mark {
-            opening.extend_from_slice(format!("$EOF:{mark}\r\n").as_bytes());
-        }
-        self.piece = opening.into();
-        let header_sent = mark.is_some();
-        self.phase = Phase::Snapshot { mark, header_sent, asked_from: 0, reading: false };
+        self.phase = Phase::Snapshot { frame: SendingFrame::new(framing), reading: false };
+        self.history = source.replid;
+        self.source = Some(source);
     }
 
     /// Writes as much as the socket takes.
     fn go_on(&mut self, ctx: &mut Context<Self>) {
         let mut burst = 0;
-        while !self.waiting_writable && !self.resuming {
+        while !self.waiting_writable && !self.resuming && !self.waiting_rate {
             if self.conn.closed.get() {
                 return ctx.stop();
             }
-            if self.piece.is_empty() && !self.next_piece(ctx) {
+            if self.pieces.is_empty() && !self.next_piece(ctx) {
                 if let Phase::Stream = self.phase {
                     self.write_stream(ctx);
                 }
                 return;
             }
-            let piece = self.piece.clone();
-            let Some(n) = self.write(&piece, ctx) else { return };
-            let _ = self.piece.split_to(n);
+            let Some(piece) = self.pieces.front().cloned() else { continue };
+            let allowed = self.allowance(piece.len(), ctx);
+            if allowed == 0 {
+                return;
+            }
+            let Some(n) = self.write(&piece[..allowed], ctx) else { return };
+            self.granted = self.granted.saturating_sub(n);
+            let front = &mut self.pieces[0];
+            front.advance(n);
+            if front.is_empty() {
+                self.pieces.pop_front();
+            }
             if let Phase::Stream = self.phase {
                 self.with_replica(|_, replica| replica.sent.0 += n as u64);
             }
@@ -158,6 +181,30 @@ impl ReplicaSession {
                 self.resume(ctx);
             }
         }
+    }
+
+    /// How many of the next bytes may go by `repl-sync-max-rate`. None: a timer will tell.
+    fn allowance(&mut self, wanted: usize, ctx: &mut Context<Self>) -> usize {
+        let (rate, now_ns) = {
+            let state = self.shell.state.borrow();
+            (state.config.repl_sync_max_rate, state.env.clock.monotonic_ns())
+        };
+        if rate == 0 || matches!(self.phase, Phase::Stream) {
+            return wanted;
+        }
+        if self.granted == 0 {
+            self.granted = wanted.min(SendRate::piece(rate));
+            let at_ns = self.rate.borrow_mut().reserve(now_ns, rate, self.granted);
+            if at_ns > now_ns {
+                self.waiting_rate = true;
+                ctx.run_later(Duration::from_nanos(at_ns - now_ns), |act, ctx| {
+                    act.waiting_rate = false;
+                    act.go_on(ctx);
+                });
+                return 0;
+            }
+        }
+        self.granted.min(wanted)
     }
 
     /// Writes once. `None`: not now, or never again.
@@ -232,7 +279,7 @@ impl ReplicaSession {
     /// Sees to the next bytes of the frame. False: they are not there yet, or the frame is over.
     fn next_piece(&mut self, ctx: &mut Context<Self>) -> bool {
         match &mut self.phase {
-            Phase::Stream => false,
+            Phase::Waiting | Phase::Stream => false,
             Phase::AwaitAck => {
                 let online = self.with_replica(|_, replica| replica.state == ReplicaState::Online).unwrap_or(false);
                 if online {
@@ -245,71 +292,60 @@ impl ReplicaSession {
     }
 
     fn next_of_snapshot(&mut self, ctx: &mut Context<Self>) -> bool {
-        let (Phase::Snapshot { mark, header_sent, asked_from, reading }, Some(source)) = (&mut self.phase, &self.source) else { return false };
-        if *reading {
-            return false;
-        }
-        if !*header_sent {
-            if !source.done {
-                return false;
+        let (Phase::Snapshot { frame, reading: reading @ false }, Some(source)) = (&mut self.phase, &self.source) else { return false };
+        match frame.next(source.made) {
+            Next::Wait => false,
+            Next::Send(line) => {
+                self.pieces.push_back(line.into_bytes().into());
+                self.with_replica(|_, replica| replica.state = ReplicaState::SendBulk);
+                true
             }
-            *header_sent = true;
-            self.piece = format!("${}\r\n", source.bytes).into_bytes().into();
-            return true;
+            Next::Read { offset, bytes } => {
+                *reading = true;
+                let request = source.worker.send(ReadSpool { offset, bytes, is_chunk: frame.is_chunked() });
+                ctx.spawn(request.into_actor(self).map(|answer, act, ctx| act.spool_read(answer, ctx)));
+                false
+            }
+            Next::Over => {
+                let is_marked = frame.is_marked();
+                self.frame_complete(is_marked);
+                !is_marked
+            }
         }
-        if *asked_from < source.bytes {
-            *reading = true;
-            let request = source.worker.send(ReadSpool { offset: *asked_from, bytes_max: SPOOL_READ_BYTES });
-            ctx.spawn(request.into_actor(self).map(|answer, act, ctx| act.spool_read(answer, ctx)));
-            return false;
-        }
-        if !source.done {
-            return false;
-        }
-        let mark = mark.take();
-        self.frame_complete(mark)
     }
 
-    fn spool_read(&mut self, answer: Result<io::Result<Bytes>, MailboxError>, ctx: &mut Context<Self>) {
-        let bytes = match answer {
-            Ok(Ok(bytes)) if !bytes.is_empty() => bytes,
-            Ok(Ok(_)) => return self.fail("the snapshot ended early"),
+    fn spool_read(&mut self, answer: Result<io::Result<SpoolPart>, MailboxError>, ctx: &mut Context<Self>) {
+        let part = match answer {
+            Ok(Ok(part)) => part,
             Ok(Err(error)) => return self.fail(&format!("the snapshot can't be read: {error}")),
             Err(_) => return self.fail("the snapshot's worker has gone"),
         };
-        if let Phase::Snapshot { asked_from, reading, .. } = &mut self.phase {
-            *asked_from += bytes.len() as u64;
-            *reading = false;
-            let sent = *asked_from;
-            self.with_replica(|_, replica| replica.snapshot_sent = sent);
-            self.piece = bytes;
-            self.go_on(ctx);
+        let (Phase::Snapshot { frame, reading }, Some(source)) = (&mut self.phase, &self.source) else { return };
+        *reading = false;
+        if let Some(line) = frame.read(part.bytes.len(), part.crc64, source.made) {
+            self.pieces.push_back(line.into_bytes().into());
         }
+        self.pieces.push_back(part.bytes);
+        let (permille, position) = (frame.permille(), frame.position());
+        self.with_replica(|_, replica| {
+            replica.sync_permille = Some(permille);
+            replica.snapshot_sent = position;
+        });
+        self.go_on(ctx);
     }
 
     /// All of the snapshot is written. After `$EOF` the slave's first ACK opens the stream, since a slave that loads from disk looks for the
-    /// mark in the last bytes that it read; after a length, or to a slave that never acknowledges, the stream follows at once.
-    fn frame_complete(&mut self, mark: Option<String>) -> bool {
+    /// mark in the last bytes that it read; after a length, after chunks, or to a slave that never acknowledges, the stream follows at once.
+    fn frame_complete(&mut self, awaits: bool) {
         let source = self.source.take();
-        let awaits = mark.is_some();
         self.phase = if awaits { Phase::AwaitAck } else { Phase::Stream };
         self.with_replica(|state, replica| {
-            replica.snapshot = None;
             replica.state = if awaits { ReplicaState::WaitAck } else { ReplicaState::Online };
             replica.ack_ms = state.steady_ms;
-            if let Some(number) = replica.sync.take() {
-                state.syncs.done(number, state.moment(), replica.snapshot_sent);
-            }
-            info!(state.log, "Snapshot sent to replica"; "offset" => replica.sent.0, "bytes" => source.as_ref().map_or(0, |source| source.bytes));
+            replica.sync_permille = None;
+            info!(state.log, "Snapshot sent to replica"; "offset" => replica.sent.0, "bytes" => source.as_ref().map_or(0, |source| source.made.bytes));
         });
-        self.shell.addresses().master.do_send(super::replication_master::SnapshotSent);
-        match mark {
-            Some(mark) => {
-                self.piece = mark.into_bytes().into();
-                true
-            }
-            None => false,
-        }
+        self.shell.addresses().master.do_send(super::replication_master::SnapshotSent(self.conn.slot));
     }
 
     /// Asks for the next bytes of the stream where they are no longer in memory.
@@ -319,13 +355,13 @@ impl ReplicaSession {
         }
         let Some(worker) = self.shell.spill.borrow().as_ref().map(|spill| spill.worker.clone()) else { return };
         self.reading_spill = true;
-        let bytes_max = SPOOL_READ_BYTES.min(usize::try_from(bytes).unwrap_or(usize::MAX));
+        let bytes_max = SPILL_READ_BYTES.min(usize::try_from(bytes).unwrap_or(usize::MAX));
         let request = worker.send(ReadSpill { from, bytes_max });
         ctx.spawn(request.into_actor(self).map(|answer, act, ctx| {
             act.reading_spill = false;
             match answer {
                 Ok(Ok(bytes)) => {
-                    act.piece = bytes;
+                    act.pieces.push_back(bytes);
                     act.go_on(ctx);
                 }
                 Ok(Err(error)) => act.fail(&format!("what was written to a file of the stream can't be read: {error}")),
@@ -388,11 +424,15 @@ impl ReplicaSession {
         }
     }
 
-    /// A bare line end keeps a slave that waits for the frame from giving up.
+    /// A bare line end keeps a slave that waits for the frame, or for a chunk, from giving up.
     fn keep_alive(&mut self) {
-        let preparing = matches!(self.phase, Phase::Snapshot { header_sent: false, .. });
-        if preparing && self.piece.is_empty() {
-            self.piece = Bytes::from_static(b"\n");
+        let may = match &self.phase {
+            Phase::Waiting => true,
+            Phase::Snapshot { frame, .. } => frame.may_keep_alive(),
+            _ => false,
+        };
+        if may && self.pieces.is_empty() {
+            self.pieces.push_back(Bytes::from_static(b"\n"));
         }
     }
 }
@@ -401,16 +441,19 @@ impl Actor for ReplicaSession {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Context<Self>) {
-        if let Some(source) = self.source.take() {
-            self.begin_snapshot(&source);
-            self.source = Some(source);
-        } else {
-            self.with_replica(|_, replica| replica.state = ReplicaState::Online);
-        }
         every(ctx, KEEPALIVE, |act, ctx| {
             act.keep_alive();
             act.go_on(ctx);
         });
+        self.go_on(ctx);
+    }
+}
+
+impl Handler<BeginSnapshot> for ReplicaSession {
+    type Result = ();
+
+    fn handle(&mut self, message: BeginSnapshot, ctx: &mut Context<Self>) {
+        self.begin_snapshot(message.0);
         self.go_on(ctx);
     }
 }
@@ -431,8 +474,7 @@ impl Handler<SnapshotNews> for ReplicaSession {
         if message.failed {
             return self.fail("the snapshot has failed");
         }
-        source.bytes = message.bytes;
-        source.done = message.done;
+        source.made = message.made;
         self.go_on(ctx);
     }
 }

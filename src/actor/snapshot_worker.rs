@@ -15,7 +15,8 @@ use super::replication_master::{ReplicationMaster, SnapshotGrew};
 use crate::env::{Env, WorkerExit};
 use crate::keyspace::{Chunk, SnapshotId};
 use crate::persistence::{SaveOptions, SnapshotFile, Spool};
-use crate::rdb::{Head, WriterOptions};
+use crate::rdb::{Head, WriterOptions, crc64};
+use crate::replication::Made;
 
 /// Messages that may wait for the worker; the Keyspace's credits bound what they hold.
 const MAILBOX: usize = 64;
@@ -57,12 +58,21 @@ pub(super) struct WriteChunks {
     pub keys_total: u64,
 }
 
-/// Bytes of the snapshot from an offset on: at least one, unless the end has been reached.
+/// Bytes of the snapshot, which have been encoded already.
 #[derive(Message)]
-#[rtype(result = "io::Result<Bytes>")]
+#[rtype(result = "io::Result<SpoolPart>")]
 pub(super) struct ReadSpool {
     pub offset: u64,
-    pub bytes_max: usize,
+    pub bytes: u64,
+    /// With their checksum.
+    pub is_chunk: bool,
+}
+
+/// The bytes asked for, all of them.
+pub(super) struct SpoolPart {
+    pub bytes: Bytes,
+    /// 0 unless asked for.
+    pub crc64: u64,
 }
 
 /// Nobody needs the snapshot any more.
@@ -82,7 +92,7 @@ impl SnapshotWorker {
             };
             let worker = SnapshotWorker { task, output, keyspace, master, exit: Some(exit) };
             if let Some(error) = failed {
-                worker.report(false, 0, 0, Err(error));
+                worker.report(None, Err(error));
             }
             let ctx = Context::with_receiver(receiver);
             actix_rt::spawn(ctx.into_future(worker));
@@ -119,12 +129,18 @@ impl SnapshotWorker {
         }
     }
 
-    fn report(&self, done: bool, keys_done: u64, keys_total: u64, result: io::Result<u64>) {
+    fn report(&self, message: Option<&WriteChunks>, result: io::Result<u64>) {
         let (bytes, error) = match result {
             Ok(bytes) => (bytes, None),
             Err(error) => (0, Some(error.to_string())),
         };
-        self.master.do_send(SnapshotGrew { id: self.task.id, bytes, done, keys_done, keys_total, error });
+        let made = message.map_or(Made::default(), |message| Made {
+            bytes,
+            done: message.done && error.is_none(),
+            keys_done: message.keys_done,
+            keys_total: message.keys_total,
+        });
+        self.master.do_send(SnapshotGrew { id: self.task.id, made, error });
     }
 }
 
@@ -162,21 +178,26 @@ impl Handler<WriteChunks> for SnapshotWorker {
             self.output = Output::Failed;
         }
         if !failed_before {
-            self.report(message.done, message.keys_done, message.keys_total, result);
+            self.report(Some(&message), result);
         }
     }
 }
 
 impl Handler<ReadSpool> for SnapshotWorker {
-    type Result = io::Result<Bytes>;
+    type Result = io::Result<SpoolPart>;
 
-    fn handle(&mut self, message: ReadSpool, _: &mut Context<Self>) -> io::Result<Bytes> {
+    fn handle(&mut self, message: ReadSpool, _: &mut Context<Self>) -> io::Result<SpoolPart> {
         let Output::Spool(spool) = &self.output else { return Err(io::Error::other("the snapshot has failed")) };
-        let left = spool.len().saturating_sub(message.offset);
-        let mut buffer = vec![0; message.bytes_max.min(usize::try_from(left).unwrap_or(usize::MAX))];
-        let n = spool.read_at(message.offset, &mut buffer)?;
-        buffer.truncate(n);
-        Ok(buffer.into())
+        let mut bytes = vec![0; usize::try_from(message.bytes).map_err(io::Error::other)?];
+        let mut filled = 0;
+        while filled < bytes.len() {
+            match spool.read_at(message.offset + filled as u64, &mut bytes[filled..])? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                n => filled += n,
+            }
+        }
+        let crc64 = if message.is_chunk { crc64(&bytes) } else { 0 };
+        Ok(SpoolPart { bytes: bytes.into(), crc64 })
     }
 }
 

@@ -86,13 +86,24 @@ impl Spill {
 }
 
 impl ReplicationMaster {
-    /// Keeps what some slave has not been sent: in memory, and what is too much for it in a spill. Slaves for which neither has room are given up.
-    pub(super) fn hold(&self, state: &mut NodeState) {
+    /// Keeps what some slave has not been sent, and what belongs to a snapshot that may still be sent: in memory, and what is too much for it in a spill. Where
+    /// neither has room, first snapshots that are kept are given up, then slaves.
+    pub(super) fn hold(&mut self, state: &mut NodeState) {
         state.stream.set_spill_limits(state.config.repl_spill_memory, state.config.repl_spill_disk_max);
-        state.stream.hold_from(farthest_behind(state).map(|(_, sent)| sent));
+        self.hold_from(state);
         self.spill(state);
         while let Some(refusal) = state.stream.spill_refusal() {
-            let Some((slot, sent)) = farthest_behind(state) else { return };
+            let (snapshot, replica) = (self.farthest_snapshot(state), farthest_behind(state));
+            if let Some((id, offset)) = snapshot
+                && replica.is_none_or(|(_, sent)| offset <= sent)
+            {
+                info!(state.log, "What was written since a snapshot can't be kept: nobody else is sent it"; "reason" => refusal.code(),
+                    "bytes" => state.stream.offset().0 - offset.0);
+                self.release_snapshot(id);
+                self.hold_from(state);
+                continue;
+            }
+            let Some((slot, sent)) = replica else { return };
             let client = state.clients.at(slot);
             warn!(state.log, "Replica closed: what it still needs of the stream can't be kept"; "addr" => %client.addr, "reason" => refusal.code(),
                 "behind" => state.stream.offset().0 - sent.0);
@@ -102,8 +113,14 @@ impl ReplicationMaster {
                 replica.lost_because = Some(refusal.code().to_owned());
             }
             self.shell.close(state, slot);
-            state.stream.hold_from(farthest_behind(state).map(|(_, sent)| sent));
+            self.hold_from(state);
         }
+    }
+
+    fn hold_from(&self, state: &mut NodeState) {
+        let snapshot = self.farthest_snapshot(state).map(|(_, offset)| offset);
+        let replica = farthest_behind(state).map(|(_, sent)| sent);
+        state.stream.hold_from(snapshot.into_iter().chain(replica).min());
     }
 
     fn spill(&self, state: &mut NodeState) {

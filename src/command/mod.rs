@@ -90,6 +90,7 @@ pub use expire_cycle::{CycleKind, ExpireCycle, active_expire_cycle, slow_budget_
 pub use latency::Latency;
 pub use mend::{Mend, Mended};
 pub use pubsub::{PubSub, Space};
+pub use role_info::replica_address;
 pub use scripting::{Bystanders, Functions, Scripts};
 pub use slowlog::Slowlog;
 pub use spec::{Acl, Begin, Find, Flags, Handler, KeySpec, Propagate, Spec};

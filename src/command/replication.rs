@@ -8,7 +8,7 @@ use slog::{info, warn};
 use super::role_info::{self, role};
 use super::{Acl, Client, ClientFlags, CmdResult, CommandError, Ctx, Flags, NodeState, Request, Slot, Spec};
 use crate::replication::{
-    Direction, LinkDownCause, MasterLink, NodeEvent, PsyncDecision, PsyncRefusal, ReplId, ReplOffset, Replica, ReplicaState, Role, StreamPos,
+    Direction, LinkDownCause, MasterLink, NodeEvent, PsyncDecision, PsyncRefusal, ReplId, ReplOffset, Replica, ReplicaState, Role, StreamPos, SyncId,
     SyncNumber, SyncReason,
 };
 use crate::resp::encode_command;
@@ -135,6 +135,9 @@ fn told<'a>(ctx: &'a mut Ctx<'_>) -> &'a mut Replica {
 }
 
 fn replconf(ctx: &mut Ctx<'_>) -> CmdResult {
+    if ctx.args.get(1).is_some_and(|option| option.eq_ignore_ascii_case(b"resume-sync")) {
+        return resume_sync(ctx);
+    }
     // The name and pairs of option and value.
     if ctx.args.len().is_multiple_of(2) {
         return Err(CommandError::SYNTAX);
@@ -162,6 +165,7 @@ fn replconf(ctx: &mut Ctx<'_>) -> CmdResult {
                     told(ctx).capa_verify = true;
                     reply = "OK verify";
                 }
+                b"chunks" => told(ctx).capa_chunks = true,
                 _ => {}
             },
             // Redis refuses it, Valkey's slaves say it and live with either answer.
@@ -182,6 +186,18 @@ fn replconf(ctx: &mut Ctx<'_>) -> CmdResult {
         }
     }
     ctx.out.simple(reply);
+    Ok(())
+}
+
+/// `REPLCONF resume-sync <sync id> <chunk>`: the snapshot that a former link broke off, and the first chunk that has not come.
+fn resume_sync(ctx: &mut Ctx<'_>) -> CmdResult {
+    if ctx.args.len() != 4 {
+        return Err(CommandError::SYNTAX);
+    }
+    let chunk = parse_i64(ctx.args.at(3)).and_then(|chunk| u64::try_from(chunk).ok()).ok_or(CommandError::NOT_INTEGER)?;
+    let id = SyncId::parse(ctx.args.at(2)).ok_or(CommandError::SYNTAX)?;
+    told(ctx).resume = Some((id, chunk));
+    ctx.out.ok();
     Ok(())
 }
 
@@ -256,7 +272,11 @@ fn psync(ctx: &mut Ctx<'_>) -> CmdResult {
     };
     match decision {
         PsyncDecision::Continue(sent) => continue_sync(ctx, sent),
-        PsyncDecision::Full(refusal) => full_sync(ctx, Some(refusal)),
+        PsyncDecision::Full(refusal) => {
+            let is_ours = ReplId::parse(&replid).is_some_and(|replid| replid == ctx.node.stream.replid);
+            told(ctx).has = is_ours.then(|| wanted.before());
+            full_sync(ctx, Some(refusal));
+        }
     }
     Ok(())
 }

@@ -44,7 +44,7 @@ pub(super) fn address(client: &Client, replica: &Replica) -> String {
 }
 
 /// Where the slave serves, as host and port.
-pub(super) fn replica_address(client: &Client, replica: &Replica) -> String {
+pub fn replica_address(client: &Client, replica: &Replica) -> String {
     format!("{}:{}", address(client, replica), replica.listening_port)
 }
 

@@ -144,7 +144,6 @@ const KNOWN: &[(&str, &[&str])] = &[
     ("rdma-port", &["0"]),
     ("rdma-rx-size", &["1048576"]),
     ("repl-diskless-load", &["disabled"]),
-    ("repl-diskless-sync-max-replicas", &["0"]),
     ("replica-full-sync-buffer-limit", &["0"]),
     ("replica-ignore-disk-write-errors", &["no"]),
     ("replica-lazy-flush", &["no", "yes"]),

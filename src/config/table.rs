@@ -144,6 +144,23 @@ pub static TABLE: &[Directive] = &[
     yes_no("replica-read-only", |c| c.replica_read_only, |c, v| c.replica_read_only = v).alias("slave-read-only"),
     yes_no("repl-diskless-sync", |c| c.repl_diskless_sync, |c, v| c.repl_diskless_sync = v),
     number("repl-diskless-sync-delay", 0, INT_MAX, |c| c.repl_diskless_sync_delay as i64, |c, v| c.repl_diskless_sync_delay = v as u64),
+    number(
+        "repl-diskless-sync-max-replicas",
+        0,
+        INT_MAX,
+        |c| c.repl_diskless_sync_max_replicas.into(),
+        |c, v| c.repl_diskless_sync_max_replicas = v as u32,
+    ),
+    number("repl-max-concurrent-syncs", 1, INT_MAX, |c| c.repl_max_concurrent_syncs.into(), |c, v| c.repl_max_concurrent_syncs = v as u32),
+    // Less than 16 KB a second is taken for 16 KB, but 0 is no limit.
+    in_unit(
+        "repl-sync-max-rate",
+        Unit::Memory,
+        0,
+        i64::MAX,
+        |c| c.repl_sync_max_rate as i64,
+        |c, v| c.repl_sync_max_rate = if v == 0 { 0 } else { v.max(16 * 1024) as u64 },
+    ),
     number("repl-sync-keep-seconds", 0, INT_MAX, |c| c.repl_sync_keep_seconds as i64, |c, v| c.repl_sync_keep_seconds = v as u64),
     number("repl-ping-replica-period", 1, INT_MAX, |c| c.repl_ping_replica_period as i64, |c, v| c.repl_ping_replica_period = v as u64)
         .alias("repl-ping-slave-period"),
@@ -272,6 +289,7 @@ mod tests {
         ("repl-disable-tcp-nodelay", "no"),
         ("repl-diskless-sync", "yes"),
         ("repl-diskless-sync-delay", "0"),
+        ("repl-diskless-sync-max-replicas", "0"),
         ("repl-ping-replica-period", "10"),
         ("repl-ping-slave-period", "10"),
         ("repl-timeout", "60"),
@@ -316,7 +334,8 @@ mod tests {
         }
         let compared = |directive: &Directive| REDIS_DEFAULTS.iter().any(|(name, _)| *name == directive.name);
         let own: Vec<_> = TABLE.iter().filter(|directive| !compared(directive)).map(|directive| directive.name).collect();
-        assert_eq!(own, ["log-format", "rename-command", "dir", "repl-sync-keep-seconds"]);
+        let repl = ["repl-max-concurrent-syncs", "repl-sync-max-rate", "repl-sync-keep-seconds", "repl-spill-memory", "repl-spill-disk-max"];
+        assert_eq!(own, [&["log-format", "rename-command", "dir"][..], &repl].concat());
     }
 
     #[test]

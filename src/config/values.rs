@@ -59,8 +59,14 @@ pub struct Config {
     /// Ours: the most that file may have; 0 for no limit.
     pub repl_spill_disk_max: u64,
     pub repl_diskless_sync: bool,
+    /// So many waiting slaves end the delay; 0: none do.
+    pub repl_diskless_sync_max_replicas: u32,
     /// 0, where Redis waits 5 s: slaves that come while a snapshot is made share it anyway.
     pub repl_diskless_sync_delay: u64,
+    /// Snapshots for slaves that are made or sent at a time.
+    pub repl_max_concurrent_syncs: u32,
+    /// Bytes a second of all snapshots to slaves together; 0: no limit.
+    pub repl_sync_max_rate: u64,
     /// For how long both ends of a broken sync keep what they have of its snapshot.
     pub repl_sync_keep_seconds: u64,
     pub repl_disable_tcp_nodelay: bool,
@@ -216,6 +222,9 @@ impl Default for Config {
             repl_spill_disk_max: 4096 * MB,
             repl_diskless_sync: true,
             repl_diskless_sync_delay: 0,
+            repl_diskless_sync_max_replicas: 0,
+            repl_max_concurrent_syncs: 3,
+            repl_sync_max_rate: 0,
             repl_sync_keep_seconds: 60,
             repl_disable_tcp_nodelay: false,
             min_replicas_to_write: 0,

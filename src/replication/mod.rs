@@ -1,6 +1,7 @@
 //! The replication core, without I/O and actors: the stream with its numbering and backlog, the PSYNC decision, the state of both ends
 //! of a link, the words on the wire.
 
+mod admission;
 mod backoff;
 mod chunks;
 mod events;
@@ -11,9 +12,13 @@ mod history;
 mod id;
 mod link;
 mod replicas;
+mod send_rate;
+mod sending;
+mod shared_snapshot;
 mod stream;
 pub mod verify;
 
+pub use admission::{Admission, AdmissionRules, Hold};
 pub use backoff::{Backoff, Pace};
 pub use chunks::{CHUNK_BYTES, CHUNKS_HEADER, ChunkFraming, ChunkPos, Chunked, SyncId};
 pub use events::{Events, LinkDownCause, NodeEvent};
@@ -24,4 +29,7 @@ pub use history::{Direction, Moment, SyncHistory, SyncNumber, SyncOutcome, SyncR
 pub use id::{ReplId, ReplOffset, StreamPos};
 pub use link::{LinkState, MasterLink, Role};
 pub use replicas::{Replica, ReplicaState};
+pub use send_rate::SendRate;
+pub use sending::{Made, Next, SendFraming, SendingFrame};
+pub use shared_snapshot::{SharedSnapshot, StreamKept};
 pub use stream::{Backlog, PsyncDecision, PsyncRefusal, SPILL_SEGMENT_BYTES, SpillLimits, SpillRefusal, Stream};

@@ -1,6 +1,6 @@
 //! The master's end of a link: what is known of each slave.
 
-use super::{ReplOffset, SyncNumber};
+use super::{Hold, ReplOffset, SyncId, SyncNumber};
 use crate::keyspace::SnapshotId;
 use crate::rdb::Dialect;
 
@@ -11,6 +11,8 @@ pub enum ReplicaState {
     Handshake,
     /// `wait_bgsave`: waits for a snapshot to start or to grow.
     WaitSnapshot,
+    /// `wait_bgsave`: its snapshot is being made, and will be sent when its length is known.
+    Prepared,
     /// `send_bulk`: gets the snapshot.
     SendBulk,
     /// Has got the snapshot by `$EOF`; the stream waits for its first ACK. INFO shows `send_bulk`.
@@ -22,7 +24,7 @@ pub enum ReplicaState {
 impl ReplicaState {
     pub fn info_name(self) -> &'static str {
         match self {
-            ReplicaState::Handshake | ReplicaState::WaitSnapshot => "wait_bgsave",
+            ReplicaState::Handshake | ReplicaState::WaitSnapshot | ReplicaState::Prepared => "wait_bgsave",
             ReplicaState::SendBulk | ReplicaState::WaitAck => "send_bulk",
             ReplicaState::Online => "online",
         }
@@ -39,6 +41,10 @@ pub struct Replica {
     pub capa_psync2: bool,
     /// It answers the marks of a verification.
     pub capa_verify: bool,
+    /// Takes the snapshot in numbered chunks.
+    pub capa_chunks: bool,
+    /// The snapshot that a former link broke off, and the first chunk that has not come.
+    pub resume: Option<(SyncId, u64)>,
     /// Asked by SYNC: no FULLRESYNC line, no ACKs.
     pub plain_sync: bool,
     pub ack_offset: ReplOffset,
@@ -51,8 +57,14 @@ pub struct Replica {
     pub catching_up: bool,
     /// Steady ms when its socket last took something.
     pub progress_ms: i64,
-    /// The snapshot that it is being sent.
+    /// The snapshot that it is being sent, until it acknowledges it.
     pub snapshot: Option<SnapshotId>,
+    /// How much of its full sync is done, while one goes on.
+    pub sync_permille: Option<u16>,
+    /// Why it waits for its snapshot to begin.
+    pub hold: Option<Hold>,
+    /// How far in the present history it was when it asked for its sync, if it had any of it.
+    pub has: Option<ReplOffset>,
     /// Its running sync.
     pub sync: Option<SyncNumber>,
     /// Bytes of the snapshot handed to its socket.
@@ -88,6 +100,8 @@ impl Default for Replica {
             capa_eof: false,
             capa_psync2: false,
             capa_verify: false,
+            capa_chunks: false,
+            resume: None,
             plain_sync: false,
             ack_offset: ReplOffset(0),
             aof_ack_offset: ReplOffset(0),
@@ -96,6 +110,9 @@ impl Default for Replica {
             catching_up: false,
             progress_ms: 0,
             snapshot: None,
+            sync_permille: None,
+            hold: None,
+            has: None,
             sync: None,
             snapshot_sent: 0,
             lost_because: None,

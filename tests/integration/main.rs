@@ -31,6 +31,7 @@ mod reparent;
 mod replica_refusals;
 mod replication_views;
 mod resume;
+mod resumed_syncs;
 mod scripts;
 mod sentinel;
 mod snapshots;

@@ -40,7 +40,7 @@ fn what_is_written_during_a_sync_is_spilled_and_sent_when_the_link_takes_it() {
     let link = stalled_sync(&master, &slave);
     let mut client = master.client();
     // More than each of the limits, and than sockets hold.
-    write(&mut client, 500);
+    write(&mut client, 800);
     let spilled = wait_for(LATER, "the rest to be spilled", || {
         let spilled = info_u64(&mut client, "repl_spilled_bytes");
         (info_u64(&mut client, "mem_total_replication_buffers") < 2 << 20).then_some(spilled)

@@ -2,6 +2,7 @@
 //! and waiting for a condition with a deadline. Used by several crates, none of which uses all of it.
 #![allow(dead_code, unused_imports)]
 
+pub mod chunks;
 pub mod client;
 pub mod daemon;
 pub mod data;

@@ -1,0 +1,186 @@
+//! The master's end of full syncs that resume: a replica made by hand takes its snapshot in chunks, breaks off, and comes back for the rest.
+
+use std::path::Path;
+
+use crate::support::chunks::{CHUNK_BYTES, ChunkTap};
+use crate::support::sync::digest_when_loaded;
+use crate::support::tap::{StreamTap, TapOptions};
+use crate::support::{Client, Daemon, Kind, Peer, SOON, Value, digest, info, info_u64, replicate, wait_for, wait_in_sync};
+
+/// So many megabytes that no form of compression makes fewer.
+fn fill_mb(client: &mut Client, megabytes: u64) {
+    let mut state = 88_172_645_463_325_252u64;
+    for batch in 0..megabytes * 2 {
+        let requests: Vec<Vec<Vec<u8>>> = (0..50)
+            .map(|n| {
+                let value = std::iter::repeat_with(|| {
+                    state ^= state << 13;
+                    state ^= state >> 7;
+                    state ^= state << 17;
+                    state.to_le_bytes()
+                });
+                vec![b"SET".to_vec(), format!("key:{batch}:{n}").into_bytes(), value.take(1311).flatten().collect()]
+            })
+            .collect();
+        assert!(client.pipeline(&requests).iter().all(|reply| *reply == Value::ok()));
+    }
+}
+
+fn assert_loads(snapshot: &[u8], expected: &str) {
+    let server = Daemon::prepared(Kind::Real(Peer::V7), &[], |dir| std::fs::write(dir.join("dump.rdb"), snapshot).unwrap());
+    assert_eq!(digest_when_loaded(&server), expected);
+}
+
+fn spools(dir: &Path) -> usize {
+    std::fs::read_dir(dir).unwrap().filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("temp-")).count()
+}
+
+fn wait_until_alone(client: &mut Client) {
+    wait_for(SOON, "the replica to be forgotten", || (info_u64(client, "connected_slaves") == 0).then_some(()));
+}
+
+#[test]
+fn a_broken_sync_goes_on_with_the_chunk_that_is_lacking() {
+    let master = Daemon::replikant(&[]);
+    let mut client = master.client();
+    fill_mb(&mut client, 6);
+    let at_cut = digest(&mut client);
+    let mut whole = Vec::new();
+    let mut resume: Option<(String, u64)> = None;
+    let mut place = None;
+    // After no chunk, after some, in the middle of one (which is sent again), after all but one, after all without the end line.
+    for chunks in [0, 2, 5, 9, 4] {
+        let mut tap = ChunkTap::attach(master.port, resume.as_ref().map(|(id, next)| (id.as_str(), *next)));
+        for _ in 0..chunks {
+            assert!(tap.chunk().unwrap());
+        }
+        whole.extend_from_slice(&tap.bytes);
+        assert_eq!(*place.get_or_insert((tap.replid.clone(), tap.offset)), (tap.replid.clone(), tap.offset));
+        assert!(resume.as_ref().is_none_or(|(id, _)| *id == tap.sync_id));
+        resume = Some((tap.sync_id.clone(), tap.next));
+        drop(tap);
+        wait_until_alone(&mut client);
+        client.command(&["SET", "written during", &format!("break {chunks}")]);
+    }
+    let (id, next) = resume.unwrap();
+    let mut tap = ChunkTap::attach(master.port, Some((&id, next)));
+    assert_eq!((&tap.sync_id, tap.offset), (&id, place.unwrap().1));
+    tap.read_rest();
+    assert_eq!(tap.permille, 1000);
+    whole.extend_from_slice(&tap.bytes);
+    assert!(whole.len() > 6 << 20);
+    assert_eq!(whole.len().div_ceil(CHUNK_BYTES) as u64, tap.next);
+    assert_loads(&whole, &at_cut);
+    // The stream after the snapshot's place follows at once, from its beginning.
+    let stream: Vec<String> = (0..6).map(|_| tap.client.reply().unwrap().items().last().unwrap().text()).collect();
+    assert_eq!(stream, ["0", "break 0", "break 2", "break 5", "break 9", "break 4"]);
+    assert_eq!(info_u64(&mut client, "rdb_saves"), 1, "one snapshot was enough");
+    assert_eq!(master.log().matches("A broken full sync goes on").count(), 5 - 1, "{}", master.log());
+    assert_eq!(spools(master.dir()), 1);
+    tap.acknowledge();
+    wait_for(SOON, "the snapshot to go", || (spools(master.dir()) == 0).then_some(()));
+}
+
+#[test]
+fn what_can_not_be_resumed_starts_over_under_another_name() {
+    let master = Daemon::replikant(&[]);
+    let mut client = master.client();
+    fill_mb(&mut client, 1);
+    let mut tap = ChunkTap::attach(master.port, None);
+    tap.chunk().unwrap();
+    let id = tap.sync_id.clone();
+    drop(tap);
+    wait_until_alone(&mut client);
+    // Of a snapshot that never was; a chunk beyond the end; a place of another kind.
+    for (asked, chunk) in [("f".repeat(40), 1), (id.clone(), 100), (id.clone(), i64::MAX as u64)] {
+        let mut tap = ChunkTap::attach(master.port, Some((&asked, chunk)));
+        assert_ne!(tap.sync_id, asked);
+        tap.starts_over();
+        tap.read_rest();
+        assert_loads(&tap.bytes, &digest(&mut client));
+    }
+    for words in [&["resume-sync", "short", "1"][..], &["resume-sync", &id], &["resume-sync", &id, "-1"], &["resume-sync"]] {
+        let reply = client.command(&[&["REPLCONF"], words].concat());
+        assert!(reply.is_error("ERR"), "{words:?}: {reply:?}");
+    }
+}
+
+#[test]
+fn a_kept_snapshot_goes_when_its_time_is_over() {
+    for (seconds, kept) in [("0", 0), ("1", 1)] {
+        let master = Daemon::replikant(&["--repl-sync-keep-seconds", seconds]);
+        let mut client = master.client();
+        fill_mb(&mut client, 1);
+        let mut tap = ChunkTap::attach(master.port, None);
+        tap.chunk().unwrap();
+        let id = tap.sync_id.clone();
+        drop(tap);
+        wait_until_alone(&mut client);
+        assert!(spools(master.dir()) >= kept);
+        wait_for(SOON, "the snapshot to go", || (spools(master.dir()) == 0).then_some(()));
+        assert_ne!(ChunkTap::attach(master.port, Some((&id, 1))).sync_id, id);
+    }
+}
+
+#[test]
+fn a_promoted_or_turned_master_resumes_nothing() {
+    let (master, other) = (Daemon::replikant(&[]), Daemon::replikant(&[]));
+    replicate(&master, other.port);
+    wait_in_sync(&other, &master);
+    fill_mb(&mut other.client(), 1);
+    wait_in_sync(&other, &master);
+    let mut tap = ChunkTap::attach(master.port, None);
+    tap.chunk().unwrap();
+    let id = tap.sync_id.clone();
+    master.client().ok("SLAVEOF NO ONE");
+    wait_until_alone(&mut master.client());
+    wait_for(SOON, "the snapshot to go", || (spools(master.dir()) == 0).then_some(()));
+    let after = ChunkTap::attach(master.port, Some((&id, 1)));
+    assert!(after.sync_id != id && after.replid != tap.replid);
+}
+
+/// Whoever comes while a snapshot is sent or kept is sent the same one: under one name, in every framing.
+#[test]
+fn slaves_share_a_snapshot_and_its_name() {
+    let master = Daemon::replikant(&[]);
+    let mut client = master.client();
+    fill_mb(&mut client, 4);
+    let at_cut = digest(&mut client);
+    let mut one = ChunkTap::attach(master.port, None);
+    one.chunk().unwrap();
+    client.ok("SET after 1");
+    let mut two = ChunkTap::attach(master.port, None);
+    assert_eq!((&two.sync_id, two.offset), (&one.sync_id, one.offset));
+    let marked = StreamTap::attach(master.port);
+    let counted = StreamTap::with(master.port, TapOptions { eof: false, ..TapOptions::default() });
+    assert_eq!((marked.start, counted.start), (one.offset, one.offset));
+    one.read_rest();
+    two.read_rest();
+    for bytes in [&two.bytes, &marked.snapshot, &counted.snapshot] {
+        assert!(*bytes == one.bytes);
+    }
+    assert_loads(&one.bytes, &at_cut);
+    assert_eq!(info_u64(&mut client, "rdb_saves"), 1);
+    // When all have it, or are past being waited for, the next one gets its own.
+    [one, two].iter_mut().for_each(ChunkTap::acknowledge);
+    drop((marked, counted));
+}
+
+/// A sync that breaks again and again, of a stock slave, does not cost a snapshot each time.
+#[test]
+fn a_loop_of_broken_syncs_makes_one_snapshot() {
+    let master = Daemon::replikant(&[]);
+    let mut client = master.client();
+    fill_mb(&mut client, 1);
+    for _ in 0..10 {
+        drop(StreamTap::with(master.port, TapOptions { eof: false, ..TapOptions::default() }));
+        wait_until_alone(&mut client);
+        client.run("INCR written");
+    }
+    assert_eq!(info_u64(&mut client, "rdb_saves"), 1);
+    assert_eq!(info(&mut client, "sync_full").unwrap(), "10");
+    let real = Daemon::redis(Peer::V7, &[]);
+    replicate(&real, master.port);
+    wait_in_sync(&master, &real);
+    assert_eq!(info_u64(&mut client, "rdb_saves"), 1);
+}
