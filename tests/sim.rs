@@ -17,6 +17,8 @@ const SEEDS: u64 = 10;
 /// So much that nothing has to be sent anew, and so little that much has.
 const BACKLOG_BYTES: u64 = 1 << 20;
 const SMALL_BACKLOG_BYTES: u64 = 16 << 10;
+/// So little that much goes to the disk.
+const SPILL_MEMORY: u64 = 64 << 10;
 const REPL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A master, slaves of it, and a host for clients.
@@ -41,6 +43,7 @@ fn config(master: Option<Host>, backlog_bytes: u64) -> Config {
         repl_ping_replica_period: 2,
         repl_diskless_sync_delay: 0,
         repl_backlog_size: backlog_bytes,
+        repl_spill_memory: SPILL_MEMORY,
         ..Config::default()
     }
 }
@@ -169,6 +172,15 @@ impl<'a> Cluster<'a> {
         }
     }
 
+    /// Writes some megabytes.
+    async fn write_much(&self, client: &mut SimClient) {
+        for number in 0..20 + self.random.below(30) {
+            let value = self.random.hex(128 << 10);
+            let request = ["SET".to_owned(), format!("much:{}", number % 5), value];
+            assert!(client.command(&request).await.expect("the master answers").is_ok());
+        }
+    }
+
     async fn follow(&self, host: Host, master: Host) {
         let reply = self.client(host).await.line(&format!("REPLICAOF {} {PORT}", master.ip())).await.expect("an answer");
         assert!(reply.text().starts_with("OK"), "{reply}");
@@ -283,6 +295,33 @@ async fn partition_story(world: &World) {
     world.network().heal_all();
     cluster.write(&mut client, &mut workload, Duration::from_secs(5)).await;
     cluster.converge().await;
+    cluster.stop().await;
+}
+
+/// A slave stands still during its sync while much is written, and another one follows. At times the master's disk has no room for what the slave
+/// still needs: then it starts over, and its master has said why.
+async fn spill_story(world: &World) {
+    let mut cluster = Cluster::start(world, 2, SMALL_BACKLOG_BYTES).await;
+    let mut client = cluster.client(cluster.master).await;
+    cluster.fill(&mut client).await;
+    cluster.all_linked().await;
+    let (master, slave) = (cluster.master, cluster.slaves[0]);
+    world.crash(slave);
+    cluster.start_node(slave).await;
+    let has_room = cluster.random.below(3) > 0;
+    sleep(cluster.up_to_ms(300)).await;
+    world.pause(slave);
+    if !has_room {
+        world.disk(master).set_capacity(Some(0));
+    }
+    cluster.write_much(&mut client).await;
+    let spilled: u64 = client.info("stats", "repl_spilled_bytes").await.expect("an answer").expect("a field").parse().expect("a number");
+    world.note(format_args!("spilled {spilled}, room {has_room}"));
+    assert!(has_room || spilled == 0);
+    world.resume(slave);
+    world.disk(master).set_capacity(None);
+    cluster.converge().await;
+    assert_eq!(client.info("stats", "repl_spilled_bytes").await.expect("an answer").as_deref(), Some("0"));
     cluster.stop().await;
 }
 
@@ -466,6 +505,11 @@ fn saves_survive_crashes() {
 #[test]
 fn slaves_converge_after_a_partition() {
     run_seeds("slaves_converge_after_a_partition", partition_story);
+}
+
+#[test]
+fn what_a_slave_can_not_take_is_spilled() {
+    run_seeds("what_a_slave_can_not_take_is_spilled", spill_story);
 }
 
 #[test]

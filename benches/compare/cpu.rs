@@ -8,8 +8,8 @@ use crate::options::Options;
 use crate::support::process::{cpu_us, pin};
 use crate::support::{Daemon, Kind};
 
-const SERVER_CORE: usize = 0;
-const LOAD_CORE: usize = 1;
+pub const SERVER_CORE: usize = 0;
+pub const LOAD_CORE: usize = 1;
 const WARM_UP: Duration = Duration::from_millis(200);
 
 #[derive(Clone, Default)]

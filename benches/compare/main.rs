@@ -11,6 +11,7 @@ mod cpu;
 mod load;
 mod memory;
 mod options;
+mod steady;
 mod sync;
 mod turns;
 
@@ -36,6 +37,9 @@ fn main() {
     }
     if options.wants("turns") {
         turns::measure(&options);
+    }
+    if options.wants("steady") {
+        steady::measure(&options);
     }
     if options.wants("sync") {
         sync::measure(&options);

@@ -6,7 +6,8 @@ use crate::load::Op;
 use crate::support::{Kind, Peer};
 
 pub const USAGE: &str = "cargo bench --bench compare -- [options]
-  --only PARTS        of cpu, memory, shapes (memory by type), turns (collections of millions), sync; separated by commas (default: all)
+  --only PARTS        of cpu, memory, shapes (memory by type), turns (collections of millions), steady (replication), sync; separated by
+                      commas (default: all)
   --against PEERS     of 6.2.14, 7.0.15, 8.2.3, valkey (default: 7.0.15)
   --without-ours      measure only the peers
   --rounds N          alternating rounds, of which the median counts (default: 3)
@@ -14,7 +15,7 @@ pub const USAGE: &str = "cargo bench --bench compare -- [options]
   --ops OPS           of set, get, incr
   --pipelines N,N     (default: 1,16,64)
   --connections N,N   (default: 50,500)
-  --keys N            keys of the cpu, memory and shapes parts (default: 1000000)
+  --keys N            keys of the cpu, memory, shapes and steady parts (default: 1000000)
   --elements N        elements of the turns part (default: 5000000)
   --sync-keys N,N     (default: 1000000,5000000)
   --rate N            writes a second during a sync (default: 20000)
@@ -39,7 +40,7 @@ pub struct Options {
 impl Options {
     pub fn parse(args: impl Iterator<Item = String>) -> Result<Options, String> {
         let mut options = Options {
-            parts: ["cpu", "memory", "shapes", "turns", "sync"].map(str::to_owned).to_vec(),
+            parts: ["cpu", "memory", "shapes", "turns", "steady", "sync"].map(str::to_owned).to_vec(),
             servers: Vec::new(),
             rounds: 3,
             span: Duration::from_secs(2),

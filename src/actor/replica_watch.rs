@@ -14,6 +14,9 @@ impl ReplicationMaster {
         if !self.shell.addresses().keyspace.connected() {
             self.shell.stop(Some(super::NodeFailure::Panic("the Keyspace has ended by a bug".to_owned())));
         }
+        if self.shell.is_stopping() {
+            return;
+        }
         let shell = self.shell.clone();
         let mut state = shell.state.borrow_mut();
         let state = &mut *state;

@@ -15,7 +15,7 @@ use super::{Drain, Keyspace, ReplicaClient, ReplicationMaster, Verifier};
 use crate::command::{ClientFlags, NodeState, Slot};
 use crate::env::{Listener, Socket};
 use crate::keyspace::DbIndex;
-use crate::replication::{NodeEvent, Role};
+use crate::replication::{NodeEvent, ReplicaState, Role};
 use crate::resp::Decoder;
 
 /// Unsent replies above this pause reading from a client, whatever its output limits say: one that never reads can't grow for ever.
@@ -333,6 +333,7 @@ impl Shell {
         for slot in slots {
             if let Some(conn) = self.conn(slot) {
                 self.flush(&mut state, &conn);
+                send_rest(&mut state, &conn);
             }
             self.close(&mut state, slot);
         }
@@ -369,6 +370,18 @@ impl Shell {
             }
         }
     }
+}
+
+/// Writes a slave what there is of the stream, as far as its socket takes it: it can then continue after a restart.
+fn send_rest(state: &mut NodeState, conn: &Conn) {
+    let Some(client) = state.clients.get_mut(conn.slot).filter(|client| client.out.is_empty()) else { return };
+    let (Some(replica), Some(backlog)) = (client.replica.as_mut(), state.stream.backlog()) else { return };
+    if replica.state != ReplicaState::Online || backlog.spilled_after(replica.sent) > 0 || replica.sent > state.stream.offset() {
+        return;
+    }
+    let mut io = conn.io.borrow_mut();
+    let Some(socket) = &mut io.socket else { return };
+    backlog.read(replica.sent, |piece| socket.try_write(piece).is_ok_and(|n| n == piece.len()));
 }
 
 /// The link to the master has ended: what was applied can be continued from. An open MULTI was not, and comes again.

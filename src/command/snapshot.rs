@@ -37,15 +37,16 @@ impl NodeState {
     /// What a snapshot taken now says of itself: where in the stream it was taken, so that a slave that loads it can go on from there.
     fn snapshot_aux(&self) -> Aux {
         let mut aux = Aux::written_at(self.now_ms / 1000, self.keyspace.allocated() as u64);
-        if self.stream.is_active() {
+        let is_broken = matches!(&self.role, Role::Replica(link) if link.history_broken);
+        if self.stream.is_active() && !is_broken {
             let db = match &self.role {
-                Role::Master => self.stream.selected(),
+                // Where no database is selected the next write says SELECT, so any will do.
+                Role::Master => Some(self.stream.selected().unwrap_or_default()),
                 Role::Replica(link) => {
                     let master = self.clients.iter().find(|(_, client)| client.is(ClientFlags::MASTER));
                     master.map_or(link.stream_db, |(_, client)| Some(client.db))
                 }
             };
-            // Without a selected database the stream can't be continued from this file: the next write says SELECT.
             aux.repl_stream_db = Some(db.map_or(-1, |db| i64::from(db.0)));
             aux.repl_id = Some(self.stream.replid.to_string());
             aux.repl_offset = i64::try_from(self.stream.offset().0).ok();

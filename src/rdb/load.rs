@@ -22,7 +22,8 @@ pub struct LoadOptions {
     pub databases: u32,
     /// For the new keyspace: the same as that of the keyspace which it will replace.
     pub hash_seed: u64,
-    /// A master drops keys that were due before this moment; a slave (`None`) keeps them until its master says DEL.
+    /// A master drops keys that were due before this moment; a slave (`None`) keeps them until its master says DEL. They stay as well where the snapshot
+    /// names its place in a stream: slaves that go on from there have them, and have to be told when they go.
     pub drop_expired_at: Option<UnixMs>,
     /// `rdbchecksum`.
     pub checksum: bool,
@@ -83,7 +84,8 @@ pub fn load(input: impl Read, options: &LoadOptions, progress: &mut dyn FnMut(Pr
     let mut keyspace = Keyspace::new(options.databases, options.hash_seed);
     keyspace.set_limits(options.limits);
     let builder = Builder::new(&keyspace);
-    let mut loader = Loader { keyspace, libraries: Vec::new(), options, builder, batch: Vec::with_capacity(BATCH), keys_expired: 0 };
+    let mut loader =
+        Loader { keyspace, libraries: Vec::new(), options, builder, batch: Vec::with_capacity(BATCH), keys_expired: 0, has_place: false };
     let summary = read_all(input, options, progress, &mut loader)?;
     loader.put_in_batch()?;
     let Loader { keyspace, libraries, keys_expired, .. } = loader;
@@ -111,6 +113,8 @@ struct Incoming<'a> {
 trait Target: Sink {
     fn key(&mut self, key: Incoming<'_>) -> Result<(), LoadError>;
     fn library(&mut self, offset: u64, code: &[u8]);
+    /// What the snapshot says of itself, before its keys.
+    fn head(&mut self, _: &Aux) {}
 }
 
 impl Target for Nowhere {
@@ -137,7 +141,10 @@ fn read_all(
     loop {
         let offset = reader.offset();
         match reader.next_item(target)? {
-            Item::Aux { name, value } => summary.aux.set(name, value),
+            Item::Aux { name, value } => {
+                summary.aux.set(name, value);
+                target.head(&summary.aux);
+            }
             Item::Key { db, key, expire, idle, freq, value } => {
                 // An empty collection is no key. Redis writes none, and drops those of files that have one.
                 if matches!(value, Value::Collection { kind, elements: 0 } if kind != Kind::Stream) {
@@ -193,6 +200,7 @@ struct Loader<'o> {
     builder: Builder,
     batch: Vec<Pending>,
     keys_expired: u64,
+    has_place: bool,
 }
 
 impl Sink for Loader<'_> {
@@ -209,6 +217,7 @@ impl Target for Loader<'_> {
         let Incoming { db, key, expire, idle, freq, value, offset } = incoming;
         if let (Some(now), Some(at)) = (self.options.drop_expired_at, expire)
             && at < now
+            && !self.has_place
         {
             self.keys_expired += 1;
             return Ok(());
@@ -225,6 +234,10 @@ impl Target for Loader<'_> {
 
     fn library(&mut self, offset: u64, code: &[u8]) {
         self.libraries.push(Library { offset, code: code.to_vec() });
+    }
+
+    fn head(&mut self, aux: &Aux) {
+        self.has_place = aux.has_place();
     }
 }
 

@@ -119,7 +119,7 @@ pub struct Aux {
     /// Seconds since the Unix epoch.
     pub ctime: Option<i64>,
     pub used_mem: Option<u64>,
-    /// The database that the stream has selected at the cut; -1 when none is.
+    /// The database that the stream has selected at the cut; -1 when it is not known.
     pub repl_stream_db: Option<i64>,
     pub repl_id: Option<String>,
     pub repl_offset: Option<i64>,
@@ -137,6 +137,11 @@ impl Aux {
             aof_base: Some(false),
             ..Aux::default()
         }
+    }
+
+    /// The snapshot names its place in a stream, which whoever loads it can go on from.
+    pub fn has_place(&self) -> bool {
+        self.repl_id.is_some() && self.repl_offset.is_some_and(|offset| offset >= 0)
     }
 }
 

@@ -68,22 +68,31 @@ fn load_failed(shell: &Shell, error: LoadError) {
     shell.stop(Some(failure));
 }
 
-/// The loaded data becomes the node's; a slave can go on from where its file says it was.
+/// The loaded data becomes the node's, and its slaves, or the slave that it is, can go on from where the file says that it was.
 fn put_in_place(state: &mut NodeState, loaded: Loaded) -> Result<(), LoadError> {
     state.tick();
     state.put_in_place(loaded.keyspace, &loaded.libraries)?;
     (state.save.last_load_keys, state.save.last_load_expired) = (loaded.keys_loaded, loaded.keys_expired);
     info!(state.log, "DB loaded from disk"; "keys" => loaded.keys_loaded, "expired" => loaded.keys_expired, "bytes" => loaded.bytes);
-    let Role::Replica(link) = &mut state.role else { return Ok(()) };
     let known = loaded.aux.repl_id.as_deref().and_then(|id| ReplId::parse(id.as_bytes()));
     let offset = loaded.aux.repl_offset.and_then(|offset| u64::try_from(offset).ok());
     let db = loaded.aux.repl_stream_db.and_then(|db| u32::try_from(db).ok());
-    if let (Some(replid), Some(offset), Some(db)) = (known, offset, db)
-        && db < state.config.databases
-    {
-        link.cached = Some((replid, ReplOffset(offset)));
-        link.stream_db = Some(DbIndex(db));
-        state.stream.adopt(replid, ReplOffset(offset));
+    let (Some(replid), Some(offset)) = (known, offset) else { return Ok(()) };
+    match &mut state.role {
+        // What was written after the file is lost, so the history goes on under another name: slaves that have more of the old one start over.
+        Role::Master => {
+            let new_id = ReplId::random(&*state.env.random);
+            state.stream.adopt(replid, ReplOffset(offset));
+            state.stream.shift_id(new_id);
+            info!(state.log, "Replicas can continue from the file"; "replid" => replid.as_str(), "offset" => offset);
+        }
+        Role::Replica(link) => {
+            if let Some(db) = db.filter(|db| *db < state.config.databases) {
+                link.cached = Some((replid, ReplOffset(offset)));
+                link.stream_db = Some(DbIndex(db));
+                state.stream.adopt(replid, ReplOffset(offset));
+            }
+        }
     }
     Ok(())
 }

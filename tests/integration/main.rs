@@ -30,6 +30,7 @@ mod real_peers;
 mod reparent;
 mod replica_refusals;
 mod replication_views;
+mod restarts;
 mod resume;
 mod resumed_syncs;
 mod scripts;
