@@ -444,6 +444,52 @@ async fn chain_story(world: &World) {
     cluster.stop().await;
 }
 
+/// What a map, told as an array, has under a name.
+fn told(reply: &Value, name: &str) -> Option<Value> {
+    let Value::Array(items) = reply else { return None };
+    items.chunks(2).find(|pair| pair[0].text() == name).map(|pair| pair[1].clone())
+}
+
+/// Links are cut while slaves are compared with the master: each that is lost is named with a reason, nobody is found different, and the next comparison of
+/// healed links finds all equal. What was done to a slave behind its master's back is mended.
+async fn verification_story(world: &World) {
+    let mut cluster = Cluster::start(world, 2, BACKLOG_BYTES).await;
+    let mut workload = Workload::new(world.random(), 50);
+    let mut client = cluster.client(cluster.master).await;
+    cluster.fill(&mut client).await;
+    cluster.all_linked().await;
+    for _ in 0..4 {
+        let mut operator = cluster.client(cluster.master).await;
+        operator.timeout = Duration::from_secs(300);
+        operator.send(&["REPLICATION", "VERIFY"]).await.expect("the master listens");
+        sleep(cluster.up_to_ms(20)).await;
+        let slave = cluster.slaves[cluster.random.below(2) as usize];
+        cluster.fault(slave, &mut client, &mut workload).await;
+        let reply = operator.reply().await.expect("a comparison ends");
+        let state = told(&reply, "state").map(|state| state.text()).unwrap_or_default();
+        assert!(matches!(state.as_str(), "equal" | "incomplete" | "failed") || reply.text() == "ERR no slave is online", "{reply}");
+        if let Some(Value::Array(slaves)) = told(&reply, "slaves").filter(|_| state == "incomplete") {
+            let with_reason = |one: &&Value| told(one, "error").is_some_and(|error| !error.text().is_empty());
+            assert!(slaves.iter().any(|one| with_reason(&one)), "{reply}");
+        }
+        world.note(format_args!("compared: {state}"));
+        cluster.all_linked().await;
+    }
+    assert!(client.line("SET lie:1 no").await.expect("an answer").is_ok());
+    cluster.converge().await;
+    let mut liar = cluster.client(cluster.slaves[0]).await;
+    for line in ["CONFIG SET replica-read-only no", "SET lie:1 yes", "SET lie:2 1", "SADD lie:3 1"] {
+        liar.line(line).await.expect("an answer");
+    }
+    let mut operator = cluster.client(cluster.master).await;
+    operator.timeout = Duration::from_secs(300);
+    let reply = operator.line("REPLICATION REPAIR").await.expect("an answer");
+    assert_eq!(told(&reply, "state").map(|state| state.text()).as_deref(), Some("equal"), "{reply}");
+    assert_eq!(told(&reply, "repaired"), Some(Value::Int(3)), "{reply}");
+    cluster.converge().await;
+    cluster.stop().await;
+}
+
 /// Tells the seed of a story that fails, and its trace if that is wanted.
 struct Telling<'a>(&'a str, &'a World);
 
@@ -535,4 +581,9 @@ fn slaves_of_slaves_converge() {
 #[test]
 fn a_split_history_is_mended() {
     run_seeds("a_split_history_is_mended", split_story);
+}
+
+#[test]
+fn slaves_are_verified_whatever_is_cut() {
+    run_seeds("slaves_are_verified_whatever_is_cut", verification_story);
 }

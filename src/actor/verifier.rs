@@ -25,7 +25,7 @@ use crate::replication::verify::{Comparison, Expected, Mark, Message, Outcome, R
 
 const TICK: Duration = Duration::from_millis(500);
 /// Signs of life of a slave that digests.
-const LIFE_TICKS: u64 = 10;
+const LIFE_TICKS: u64 = 2;
 /// CPU of one step of a repair; one thing to say comes on top.
 const MEND_STEP_NS: u64 = 200_000;
 /// Bytes of the stream that one step adds.
@@ -148,7 +148,7 @@ impl Verifier {
         let snapshot = state.keyspace.begin_snapshot();
         self.shell.addresses().master.do_send(StreamAdvanced);
         let worker = self.spawn(state, DigestTask { id, snapshot, scope: mark.scope, part: Part::Master(Box::new(comparison)) })?;
-        state.verification.inbox.clear();
+        state.verification.round_begins();
         if let (Some(progress), Some(plan)) = (&mut state.verification.running, &self.plan) {
             plan.show(progress);
         }

@@ -187,7 +187,11 @@ impl Plan {
 
     /// It stays as it is.
     pub fn leave(&mut self, mend: Mend) {
-        let (Mend::Key { db, key, .. } | Mend::Element { db, key, .. } | Mend::Expiry { db, key } | Mend::Fill { db, key, .. }) = mend;
+        let (Mend::Key { db, key, .. }
+        | Mend::Element { db, key, .. }
+        | Mend::Expiry { db, key }
+        | Mend::Fill { db, key, .. }
+        | Mend::Copy { db, key, .. }) = mend;
         self.left.insert((db, key));
     }
 

@@ -319,8 +319,9 @@ impl NodeState {
     #[cold]
     fn touch_watchers(&mut self, db: DbIndex, key: &[u8]) {
         for slot in self.watches.of(db, key) {
-            if let Some(client) = self.clients.get_mut(Slot(slot)) {
-                client.flags |= ClientFlags::DIRTY_CAS;
+            match self.clients.get_mut(Slot(slot)) {
+                Some(client) => client.flags |= ClientFlags::DIRTY_CAS,
+                None => self.note_touched(slot),
             }
         }
     }
@@ -330,8 +331,9 @@ impl NodeState {
         self.note_all_ready(db);
         let watchers: Vec<u32> = self.watches.in_db(db).flat_map(|(_, clients)| clients.to_vec()).collect();
         for slot in watchers {
-            if let Some(client) = self.clients.get_mut(Slot(slot)) {
-                client.flags |= super::ClientFlags::DIRTY_CAS;
+            match self.clients.get_mut(Slot(slot)) {
+                Some(client) => client.flags |= super::ClientFlags::DIRTY_CAS,
+                None => self.note_touched(slot),
             }
         }
     }

@@ -4,6 +4,7 @@
 //! Each step says what there is at its own place in the stream, so that it does not matter what has been written since the comparison.
 
 use super::NodeState;
+use super::mend_copy::is_copied;
 use crate::keyspace::{Big, DbIndex, Entry, HashRef, Key, Kind, ValueRef, ZSetRef, field_of};
 use crate::rdb::Dialect;
 use crate::replication::verify::Wrong;
@@ -41,6 +42,13 @@ pub enum Mend {
         key: Vec<u8>,
         cursor: u64,
     },
+    /// A long string or list, from this byte or element on, for the n-th time.
+    Copy {
+        db: DbIndex,
+        key: Vec<u8>,
+        from: u64,
+        tries: u8,
+    },
 }
 
 /// What has become of it.
@@ -69,6 +77,7 @@ impl NodeState {
                 Mended::Done
             }
             Mend::Fill { db, key, cursor } => self.fill(db, key, cursor),
+            Mend::Copy { db, key, from, tries } => self.copy_piece(db, key, from, tries),
         };
         self.flush_effects();
         mended
@@ -94,6 +103,7 @@ impl NodeState {
             return Mended::Done;
         }
         match entry.kind() {
+            kind if is_copied(kind) => Mended::Then(Mend::Copy { db, key: bytes, from: 0, tries: 1 }),
             Kind::String | Kind::List | Kind::Stream => Mended::Left,
             Kind::Set | Kind::Hash | Kind::ZSet if wrong.is_missing || wrong.is_other_kind => {
                 if wrong.is_other_kind {

@@ -53,6 +53,7 @@ mod lists_move;
 mod memory;
 mod memory_doctor;
 mod mend;
+mod mend_copy;
 mod monitor;
 mod notify;
 mod object;

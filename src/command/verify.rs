@@ -3,6 +3,7 @@
 
 use super::blocked::Wait;
 use super::key_waits::timeout_ms;
+use super::mend_copy::Copying;
 use super::verify_link::Relay;
 use super::{CmdResult, CommandError, Ctx, NodeState, Request};
 use crate::keyspace::DbIndex;
@@ -64,7 +65,19 @@ pub struct Verification {
     pub(super) last: Option<VerifyResult>,
     /// What slaves have sent, by their clients' numbers, until the Verifier reads it.
     pub(crate) inbox: Vec<(u64, Vec<u8>)>,
+    /// Bytes that slaves have sent in this round.
+    pub(super) told_bytes: usize,
     pub(super) relay: Relay,
+    /// What is being said in pieces.
+    pub(super) copying: Option<Copying>,
+}
+
+impl Verification {
+    /// What has been told belongs to the round before.
+    pub(crate) fn round_begins(&mut self) {
+        self.inbox.clear();
+        self.told_bytes = 0;
+    }
 }
 
 impl VerifyResult {
@@ -270,6 +283,7 @@ impl NodeState {
         for slot in self.blocked.waiting_for(Wait::Verified) {
             self.resume(slot, |out| write_result(out, &result));
         }
+        self.end_copy();
         self.verification.running = None;
         self.verification.inbox.clear();
         self.verification.last = Some(result);

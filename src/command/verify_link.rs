@@ -9,6 +9,8 @@ use crate::keyspace::SnapshotId;
 use crate::replication::verify::{Behind, Mark, Message, Report, UNABLE};
 use crate::replication::{ReplicaState, Role};
 
+/// What slaves may tell in one round: what they claim is not taken for ever.
+const TOLD_BYTES_MAX: usize = 512 << 20;
 /// What the link to the master may have unsent before reports of others are dropped.
 const UNSENT_BYTES_MAX: usize = 8 << 20;
 
@@ -61,6 +63,10 @@ pub(super) fn reported(node: &mut NodeState, slot: Slot, body: &[u8]) {
     let client = node.clients.at(slot).id;
     match node.role {
         Role::Master if node.verification.running.is_some() => {
+            node.verification.told_bytes = node.verification.told_bytes.saturating_add(body.len());
+            if node.verification.told_bytes > TOLD_BYTES_MAX {
+                return;
+            }
             if node.verification.inbox.is_empty() {
                 node.requests.push(Request::ReadReports);
             }

@@ -180,6 +180,9 @@ fn fill_all_types(client: &mut Client) {
         }
     }
     client.ok("SELECT 0");
+    client.command(&["SET", "long:string", &"0123456789".repeat(30_000), "PX", "100000000"]);
+    let elements: Vec<String> = (0..6000).map(|n| format!("an element that is long enough for a list of many bytes, {n}")).collect();
+    client.command(&[vec!["RPUSH".to_owned(), "long:list".to_owned()], elements].concat());
 }
 
 /// What is done to a slave behind its master's back, with the keys that it concerns.
@@ -208,6 +211,8 @@ const CORRUPTIONS: &[(i64, &str, &str)] = &[
     (0, "big:zset", "PEXPIRE big:zset 5000000"),
     (3, "big:zset", "SET big:zset 1"),
     (0, "big:list", "LSET big:list 1500 wrong"),
+    (0, "long:string", "SETRANGE long:string 150000 wrong"),
+    (0, "long:list", "LSET long:list 3000 wrong"),
 ];
 
 fn corrupt(slave: &Daemon, which: &[(i64, &str, &str)]) -> BTreeSet<(i64, u16)> {
