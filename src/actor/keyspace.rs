@@ -15,6 +15,7 @@ use super::replication_master::{ContinueSync, DropReplicas, ReplicaAcked, StartF
 use super::shell::Shell;
 use super::snapshot_worker::WriteChunks;
 use crate::command::{NodeState, Request};
+use crate::env::is_unwinding;
 use crate::keyspace::SnapshotId;
 use crate::replication::ReplOffset;
 
@@ -36,6 +37,8 @@ const TIMER_MS_MAX: i64 = 60_000;
 /// The actor that owns every database.
 pub struct Keyspace {
     pub(super) shell: Rc<Shell>,
+    /// Whether an actix System runs this node, and may end before it.
+    has_system: bool,
     snapshots: Vec<Running>,
     /// The offset up to which the ReplicationMaster has been told.
     told: ReplOffset,
@@ -86,6 +89,7 @@ impl Keyspace {
     pub fn new(shell: Rc<Shell>) -> Self {
         Keyspace {
             shell,
+            has_system: System::try_current().is_some(),
             snapshots: Vec::new(),
             told: ReplOffset(0),
             resuming: false,
@@ -310,6 +314,24 @@ impl Actor for Keyspace {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         super::cron::start(self, ctx);
+    }
+}
+
+/// The host application's System has ended without stopping the node first. Nothing can be awaited any more: peers see their connections end, and what
+/// SHUTDOWN would save is saved.
+impl Drop for Keyspace {
+    fn drop(&mut self) {
+        if !self.has_system || self.shell.is_stopping() || is_unwinding() {
+            return;
+        }
+        let Ok(mut state) = self.shell.state.try_borrow_mut() else { return };
+        info!(state.log, "The System has ended, and the node with it");
+        if state.loading.is_none()
+            && !state.config.save.is_empty()
+            && let Err(error) = state.save_now()
+        {
+            error!(state.log, "Error trying to save the DB"; "error" => %error);
+        }
     }
 }
 

@@ -16,7 +16,7 @@ pub use clock::{Clock, CpuUsage, RealClock, thread_cpu_ns};
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use net::{Addr, ListenAddr, Listener, Net, RealNet, Socket};
 pub use random::{Random, SeededRandom};
-pub use spawn::{Feed, RealSpawner, Spawner, WorkerExit};
+pub use spawn::{Feed, RealSpawner, Spawner, WorkerExit, is_unwinding};
 
 /// Everything a node asks of the outside world. Cheap to clone; shared by all threads of a node.
 #[derive(Clone)]

@@ -42,6 +42,11 @@ fn step_back() {
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, BACKGROUND_NICE) };
 }
 
+/// Whether the calling thread is on its way out of a panic.
+pub fn is_unwinding() -> bool {
+    std::thread::panicking()
+}
+
 /// The machine's threads.
 pub struct RealSpawner;
 

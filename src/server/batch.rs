@@ -4,6 +4,9 @@ use super::ClientError;
 use super::client::check;
 use crate::resp::{Value, encode_command};
 
+/// Commands that change what a connection's later commands do.
+const STATEFUL: [&[u8]; 7] = [b"select", b"multi", b"exec", b"discard", b"watch", b"unwatch", b"client"];
+
 /// Commands for [`Client::pipeline`](super::Client::pipeline) and [`Client::transaction`](super::Client::transaction). Can be used again and again.
 #[derive(Clone, Debug, Default)]
 pub struct Batch {
@@ -11,6 +14,8 @@ pub struct Batch {
     len: usize,
     /// The first command that can't be said in a batch.
     refused: Option<ClientError>,
+    /// The first command that changes its connection, which may be shared.
+    stateful: Option<ClientError>,
 }
 
 impl Batch {
@@ -30,6 +35,10 @@ impl Batch {
         let args: smallvec::SmallVec<[&[u8]; 16]> = args.iter().map(AsRef::as_ref).collect();
         match check(&args) {
             Ok(()) => {
+                if STATEFUL.iter().any(|name| name.eq_ignore_ascii_case(args[0])) {
+                    let name = String::from_utf8_lossy(args[0]).into_owned();
+                    self.stateful.get_or_insert(ClientError::NotHere(name));
+                }
                 encode_command(&mut self.bytes, &args);
                 self.len += 1;
             }
@@ -47,6 +56,12 @@ impl Batch {
     /// Whether it has none.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// For a connection that others have as well: refuses what would change it for them.
+    pub(super) fn shared(mut self) -> Self {
+        self.refused = self.refused.or_else(|| self.stateful.take());
+        self
     }
 
     pub(super) fn bytes(&self) -> &[u8] {

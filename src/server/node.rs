@@ -7,7 +7,7 @@ use actix::Actor;
 use slog::{Logger, o};
 
 use super::start::{begin_load, finish_start};
-use super::{Client, NodeBuilder, NodeEvents, NodeFailure, StartError};
+use super::{Client, NodeActor, NodeBuilder, NodeEvents, NodeFailure, RemoteClient, StartError};
 use crate::actor::{Addresses, Keyspace, ReplicaClient, ReplicationMaster, Shell, Verifier};
 use crate::actor::{accept_all, first_port, listen};
 use crate::command::{NodeState, Request};
@@ -16,7 +16,7 @@ use crate::env::{Addr, Env};
 use crate::log::LevelSwitch;
 use crate::replication::{MasterLink, Role};
 
-/// A node that has not started yet.
+/// A node that has not started yet: [`Node::builder`] makes one, or [`Node::new`] from a whole [`Config`].
 pub struct Node {
     config: Config,
     env: Env,
@@ -28,11 +28,12 @@ pub struct Node {
     in_memory: bool,
 }
 
-/// A running node. Dropping it leaves the node running; `stop` ends it.
+/// A running node, on the thread that started it. Dropping the handle leaves the node running; [`stop`](NodeHandle::stop) ends it.
 #[derive(Clone)]
 pub struct NodeHandle {
     shell: Rc<Shell>,
     addrs: Vec<Addr>,
+    actor: actix::Addr<NodeActor>,
 }
 
 impl Node {
@@ -66,6 +67,7 @@ impl Node {
         self
     }
 
+    /// Where it logs.
     pub fn log(mut self, log: Logger) -> Self {
         self.log = log;
         self
@@ -94,6 +96,10 @@ impl Node {
         if let Some((host, port)) = state.config.slaveof.clone() {
             state.role = Role::Replica(Box::new(MasterLink::new(host, port, state.steady_ms)));
         }
+        if self.in_memory {
+            // Only snapshots for slaves need it, which fail by themselves where it can't be made.
+            let _ = state.env.disk.create_dir_all(&state.config.dir);
+        }
         let listeners = listen(&state)?;
         let addrs: Vec<Addr> = listeners.iter().map(|listener| listener.local_addr()).collect();
         state.tcp_port = first_port(&addrs);
@@ -111,7 +117,8 @@ impl Node {
         } else {
             begin_load(&shell)
         }
-        Ok(NodeHandle { shell, addrs })
+        let actor = NodeActor::new(shell.clone()).start();
+        Ok(NodeHandle { shell, addrs, actor })
     }
 }
 
@@ -127,13 +134,24 @@ impl NodeHandle {
     }
 
     /// The state that the node's actors share: for looking at it on the node's thread, between turns.
+    #[doc(hidden)]
     pub fn shell(&self) -> &Rc<Shell> {
         &self.shell
     }
 
-    /// A client without a socket, on a connection of its own. It can be used on this thread.
+    /// A client without a socket, on a connection of its own. It can be used on this thread; it needs no password.
     pub fn client(&self) -> Client {
         Client::open(&self.shell)
+    }
+
+    /// A client for other threads.
+    pub fn remote_client(&self) -> RemoteClient {
+        RemoteClient::new(self.actor.clone())
+    }
+
+    /// The actor that other actors speak to, from any thread.
+    pub fn actor(&self) -> actix::Addr<NodeActor> {
+        self.actor.clone()
     }
 
     /// What happens to the node's replication from now on.

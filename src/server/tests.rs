@@ -265,3 +265,133 @@ fn events_tell_what_happens_to_replication() {
         assert_eq!(of_slave.collect::<Vec<_>>().await.last(), Some(&NodeEvent::Stopped));
     });
 }
+
+#[test]
+fn other_threads_speak_to_a_node_and_to_no_other_connection() {
+    run(async {
+        let node = node().await;
+        let remote = node.remote_client();
+        let other = std::thread::spawn(move || {
+            futures::executor::block_on(async {
+                let mut news = remote.subscribe(&["news"]).await?;
+                remote.set("k", "v").await?;
+                assert_eq!(remote.publish("news", "hi").await?, 1);
+                assert_eq!(news.next().await.map(|message| message.payload), Some(b"hi".to_vec()));
+                drop(news);
+                let sums: Vec<i64> = remote.pipeline(&Batch::new().add(&["INCR", "n"]).add(&["INCR", "n"])).await?;
+                assert_eq!(sums, [1, 2]);
+                assert_eq!(remote.call(&["SELECT", "1"]).await, Err(ClientError::NotHere("SELECT".to_owned())));
+                let batch = Batch::new().add(&["INCR", "n"]).add(&["client", "no-evict", "on"]);
+                assert_eq!(remote.transaction::<Value>(&batch).await, Err(ClientError::NotHere("client".to_owned())));
+                let mut waits = remote.blpop(&["list"], Duration::ZERO);
+                assert!((&mut waits).now_or_never().is_none());
+                assert_eq!(remote.blpop(&["list"], Duration::from_millis(5)).await, Ok(None));
+                drop(waits);
+                while remote.publish("news", "?").await? > 0 || remote.info("clients").await?.contains("blocked_clients:1") {}
+                Ok::<_, ClientError>(remote)
+            })
+        });
+        while !other.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        let remote = other.join().unwrap().unwrap();
+        assert_eq!(node.client().get("k").await, Ok(Some(b"v".to_vec())));
+        node.actor().send(StopNode { save: None }).await.unwrap();
+        assert_eq!(node.stopped().await, None);
+        assert_eq!(remote.get("k").await, Err(ClientError::Closed));
+    });
+}
+
+struct Listener(tokio::sync::mpsc::UnboundedSender<NodeEvent>);
+
+impl actix::Actor for Listener {
+    type Context = actix::Context<Self>;
+}
+
+impl actix::Handler<NodeEventOccurred> for Listener {
+    type Result = ();
+
+    fn handle(&mut self, message: NodeEventOccurred, _: &mut Self::Context) {
+        let _ = self.0.send(message.0);
+    }
+}
+
+#[test]
+fn actors_are_sent_events() {
+    run(async {
+        let node = node().await;
+        let (sender, mut heard) = tokio::sync::mpsc::unbounded_channel();
+        let listener = actix::Actor::start(Listener(sender));
+        node.actor().send(Listen(listener.recipient())).await.unwrap();
+        node.client().replica_of("10.255.255.1", 1).await.unwrap();
+        assert_eq!(heard.recv().await, Some(NodeEvent::Follows { host: "10.255.255.1".to_owned(), port: 1 }));
+        node.stop(None).await;
+        while heard.recv().await != Some(NodeEvent::Stopped) {}
+    });
+}
+
+#[test]
+fn a_node_that_ends_with_its_system_saves_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let builder = || Node::builder().dir(dir.path()).no_listener().save_points([(3600, 1)]);
+    let system = actix_rt::System::new();
+    system.block_on(async {
+        let node = builder().start().await.unwrap();
+        node.client().set("k", "v").await.unwrap();
+        actix_rt::System::current().stop();
+    });
+    system.run().unwrap();
+    run(async {
+        let node = builder().start().await.unwrap();
+        node.ready().await;
+        assert_eq!(node.client().get("k").await, Ok(Some(b"v".to_vec())));
+    });
+}
+
+/// The whole embedding surface in virtual time, twice with the same trace.
+#[cfg(feature = "sim")]
+#[test]
+fn a_simulated_world_has_clients_and_feeds_too() {
+    use crate::feed::{ChangeFeed, FeedItem, SnapshotMode};
+    use crate::sim::World;
+
+    let story = |seed| {
+        let world = World::new(seed);
+        let (a, b) = (world.host("a"), world.host("b"));
+        let node = Node::builder().bind([std::net::Ipv4Addr::UNSPECIFIED]).port(6379).directive("protected-mode", &["no"]);
+        let node = node.env(world.env(a)).log(world.log(a));
+        let env = world.env(b);
+        world.run(async {
+            let node = world.on(a, async { node.start().await.unwrap() }).await.unwrap();
+            let (client, remote) = (node.client(), node.remote_client());
+            let feed = ChangeFeed::of(a.ip().to_string(), 6379).snapshot(SnapshotMode::Deliver).file("/place").env(env);
+            let changes = world.on(b, async move {
+                let mut feed = feed.open().unwrap();
+                while feed.next().await.unwrap() != FeedItem::SnapshotEnds {}
+                let mut changes = Vec::new();
+                while changes.len() < 3 {
+                    let FeedItem::Change(change) = feed.next().await.unwrap() else { panic!("changes follow") };
+                    changes.push(String::from_utf8(change.args.join(&b' ')).unwrap());
+                }
+                changes
+            });
+            let writes = world.on(a, async move {
+                let mut waits = client.blpop(&["list"], Duration::ZERO);
+                assert!((&mut waits).now_or_never().is_none());
+                while !client.info("replication").await.unwrap().contains("state=online") {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                client.set("k", "1").await.unwrap();
+                remote.rpush("list", &["x"]).await.unwrap();
+                assert!(waits.await.unwrap().is_some());
+                assert_eq!(client.blpop(&["list"], Duration::from_secs(30)).await, Ok(None));
+            });
+            let (changes, writes) = futures::join!(changes, writes);
+            writes.unwrap();
+            assert_eq!(changes.unwrap(), ["SET k 1", "RPUSH list x", "LPOP list"]);
+            node.stop(None).await;
+        });
+        world.trace()
+    };
+    assert!(story(1) == story(1), "the same seed, the same trace");
+}
