@@ -12,7 +12,7 @@ const FLOORS: [&[&str]; 6] = [
     &["command", "persistence"],
     &["actor"],
     // The simulated world stands in for `env` below, and drives whole servers from above.
-    &["server", "sim"],
+    &["server", "feed", "sim"],
     &["main", "lib"],
 ];
 

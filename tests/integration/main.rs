@@ -18,6 +18,7 @@ mod differential;
 mod eviction;
 mod explain;
 mod failover;
+mod feed;
 mod hashes;
 mod info_fields;
 mod monitor;
