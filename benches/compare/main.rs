@@ -8,6 +8,7 @@
 mod support;
 
 mod cpu;
+mod embed;
 mod load;
 mod memory;
 mod options;
@@ -28,6 +29,9 @@ fn main() {
     support::process::raise_open_files(12_000);
     if options.wants("cpu") {
         cpu::measure(&options);
+    }
+    if options.wants("embed") {
+        embed::measure(&options);
     }
     if options.wants("memory") {
         memory::measure(&options);

@@ -6,8 +6,8 @@ use crate::load::Op;
 use crate::support::{Kind, Peer};
 
 pub const USAGE: &str = "cargo bench --bench compare -- [options]
-  --only PARTS        of cpu, memory, shapes (memory by type), turns (collections of millions), steady (replication), sync; separated by
-                      commas (default: all)
+  --only PARTS        of cpu, embed (a GET without a socket), memory, shapes (memory by type), turns (collections of millions), steady
+                      (replication), sync; separated by commas (default: all)
   --against PEERS     of 6.2.14, 7.0.15, 8.2.3, valkey (default: 7.0.15)
   --without-ours      measure only the peers
   --rounds N          alternating rounds, of which the median counts (default: 3)
@@ -40,7 +40,7 @@ pub struct Options {
 impl Options {
     pub fn parse(args: impl Iterator<Item = String>) -> Result<Options, String> {
         let mut options = Options {
-            parts: ["cpu", "memory", "shapes", "turns", "steady", "sync"].map(str::to_owned).to_vec(),
+            parts: ["cpu", "embed", "memory", "shapes", "turns", "steady", "sync"].map(str::to_owned).to_vec(),
             servers: Vec::new(),
             rounds: 3,
             span: Duration::from_secs(2),

@@ -1,0 +1,77 @@
+//! A change feed: prints what is written to a server, ours or any Redis or Valkey, and goes on after a restart where it was.
+//!
+//! `cargo run --example feed` starts a node with something that writes to it; `cargo run --example feed -- 127.0.0.1:6379` follows a server of yours. The place is
+//! kept in `feed.place`, or in the file that a second argument names.
+//!
+//! Try: stop it with Ctrl-C, write something to your server, and start it again: what was written meanwhile comes first. Write more than the server's
+//! `repl-backlog-size` meanwhile, and the whole data set comes, since nobody knows what has changed.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use replikant::feed::{ChangeFeed, FeedError, FeedItem, SnapshotMode};
+use replikant::server::{Commands, Node, NodeHandle};
+
+#[allow(dead_code)] // The tests include this file and have a main function of their own.
+fn main() -> anyhow::Result<()> {
+    let mut args = std::env::args().skip(1);
+    let address = args.next();
+    let file = args.next().unwrap_or_else(|| "feed.place".to_owned());
+    actix_rt::System::new().block_on(async {
+        let (host, port, own) = match address {
+            Some(address) => {
+                let (host, port) = address.rsplit_once(':').context("host:port, please")?;
+                (host.to_owned(), port.parse()?, None)
+            }
+            None => {
+                let node = busy_node().await?;
+                println!("A node on port {port}; try: redis-cli -p {port} set mykey hello", port = node.port());
+                ("127.0.0.1".to_owned(), node.port(), Some(node))
+            }
+        };
+        tokio::select! {
+            result = follow(&host, port, Path::new(&file), |line| println!("{line}")) => result?,
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        if let Some(node) = own {
+            node.stop(None).await;
+        }
+        Ok(())
+    })
+}
+
+/// A node to which something is written every second.
+async fn busy_node() -> anyhow::Result<NodeHandle> {
+    let node = Node::builder().start().await?;
+    let client = node.client();
+    actix_rt::spawn(async move {
+        // It ends with the node.
+        while client.incr("seconds").await.is_ok() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    });
+    Ok(node)
+}
+
+/// Tells every change, a line each, for ever.
+pub async fn follow(host: &str, port: u16, file: &Path, mut tell: impl FnMut(String)) -> anyhow::Result<()> {
+    let feed = || ChangeFeed::of(host, port).file(file);
+    let mut changes = feed().open()?;
+    loop {
+        match changes.next().await {
+            Ok(FeedItem::Change(change)) => {
+                let words: Vec<_> = change.args.iter().map(|arg| String::from_utf8_lossy(arg)).collect();
+                tell(format!("{} db{} {}", change.offset, change.db, words.join(" ")));
+            }
+            Ok(FeedItem::SnapshotBegins { keys }) => tell(format!("all data: {keys} keys")),
+            Ok(FeedItem::Key(key)) => tell(format!("db{} {}: {:?}", key.db, String::from_utf8_lossy(&key.key), key.value)),
+            Ok(FeedItem::SnapshotEnds) => tell("changes:".to_owned()),
+            Err(error @ FeedError::FullSyncNeeded { .. }) => {
+                tell(error.to_string());
+                changes = feed().snapshot(SnapshotMode::Deliver).open()?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
