@@ -119,6 +119,7 @@ impl Keyspace {
             stats.longest_turn_ns = stats.longest_turn_ns.max(ended - cpu_from);
             stats.longest_turn_ever_ns = stats.longest_turn_ever_ns.max(ended - cpu_from);
             stats.longest_snapshot_step_ns = stats.longest_snapshot_step_ns.max(ended - turned);
+            stats.longest_snapshot_step_ever_ns = stats.longest_snapshot_step_ever_ns.max(ended - turned);
         }
         self.shell.state.borrow_mut().advance_failover();
         self.carry_out();
@@ -292,7 +293,9 @@ impl Keyspace {
         let offset = {
             let mut state = self.shell.state.borrow_mut();
             state.ask_for_acks();
-            state.stream.offset()
+            let (offset, now_ms) = (state.stream.offset(), state.steady_ms);
+            state.stream_marks.note(offset, now_ms);
+            offset
         };
         if offset != self.told {
             self.told = offset;

@@ -4,13 +4,14 @@
 use std::io;
 
 use actix::prelude::*;
-use slog::{error, info};
+use slog::{error, info, warn};
 
 use super::keyspace::{CancelSnapshot, CaptureInto};
 use super::replica_session::{BeginSnapshot, ReplicaSession, Source};
 use super::replication_master::ReplicationMaster;
 use super::snapshot_worker::{Release, SnapshotWorker, Task};
 use crate::command::{ClientFlags, NodeState, Slot, replica_address};
+use crate::config::ReplDialect;
 use crate::keyspace::SnapshotId;
 use crate::rdb::Dialect;
 use crate::replication::{AdmissionRules, Made, ReplOffset, Replica, ReplicaState, SharedSnapshot, StreamKept, SyncId};
@@ -63,21 +64,25 @@ fn replica(state: &mut NodeState, slot: Slot) -> Option<&mut Replica> {
     state.clients.get_mut(slot)?.replica.as_deref_mut()
 }
 
-/// How a snapshot for this slave is written now. Where all are written alike they share one.
-fn dialect_for(state: &NodeState, slot: Slot) -> Dialect {
-    let told = state.clients.get(slot).and_then(|client| client.replica.as_ref()).map_or(Dialect::Oldest, |replica| replica.dialect());
-    let is_alike = state.writer_options(Dialect::Full).version == state.writer_options(Dialect::Oldest).version;
-    if is_alike { Dialect::Oldest } else { told }
+/// What a slave is known to read, or else what the directive says that it does.
+fn dialect_of(state: &NodeState, slot: Slot) -> Dialect {
+    let untold = match state.config.repl_dialect {
+        ReplDialect::V6_2 => Dialect::Oldest,
+        ReplDialect::V7_0 => Dialect::V7_0,
+        ReplDialect::V7_2 => Dialect::V7_2,
+        ReplDialect::V8_2 => Dialect::Full,
+    };
+    let replica = state.clients.get(slot).and_then(|client| client.replica.as_ref());
+    replica.map_or(untold, |replica| replica.dialect(untold))
 }
 
 impl ReplicationMaster {
     /// Fixes a cut now, between two turns, and sets a worker and the Keyspace to it.
     pub(super) fn begin(&mut self, state: &mut NodeState, kind: Kind) -> io::Result<SnapshotId> {
-        let dialect = match &kind {
-            Kind::Save { .. } => Dialect::Full,
-            Kind::Replicas(shared) => shared.dialect,
-        };
-        let options = state.writer_options(dialect);
+        let mut options = state.writer_options(Dialect::Full);
+        if let Kind::Replicas(shared) = &kind {
+            options.version = shared.version;
+        }
         let head = state.snapshot_head(&options);
         let dump = matches!(kind, Kind::Save { .. }).then(|| state.config.dbfilename.clone());
         let id = state.keyspace.begin_snapshot();
@@ -128,9 +133,11 @@ impl ReplicationMaster {
         while let Some(first) = ready.first()
             && self.has_room(state)
         {
-            let dialect = dialect_for(state, *first);
-            let (now, later): (Vec<Slot>, Vec<Slot>) = ready.into_iter().partition(|slot| dialect_for(state, *slot) == dialect);
-            self.begin_for(state, &now, dialect);
+            // Those for whom all is written alike share one.
+            let version_for = |slot: &Slot| state.writer_options(dialect_of(state, *slot)).version;
+            let version = version_for(first);
+            let (now, later): (Vec<Slot>, Vec<Slot>) = ready.iter().copied().partition(|slot| version_for(slot) == version);
+            self.begin_for(state, &now, version);
             ready = later;
         }
         for (slot, hold, left_ms) in self.admission.untold(state.steady_ms, &ready) {
@@ -144,7 +151,7 @@ impl ReplicationMaster {
 
     /// A snapshot that this slave can be sent, and from which chunk on: the one that a former link broke off, or one that others are sent, or that is kept.
     fn snapshot_for(&self, state: &NodeState, slot: Slot) -> Option<(SnapshotId, u64)> {
-        let (wanted, kept) = (dialect_for(state, slot), stream_kept(state));
+        let (wanted, kept) = (dialect_of(state, slot), stream_kept(state));
         let replica = state.clients.get(slot)?.replica.as_deref()?;
         let shared = || self.snapshots.iter().rev().filter_map(|(id, snapshot)| Some((*id, snapshot.shared()?)));
         let resume = replica.resume.filter(|_| replica.capa_chunks && !replica.plain_sync);
@@ -176,12 +183,16 @@ impl ReplicationMaster {
     }
 
     /// Starts a snapshot for these slaves.
-    fn begin_for(&mut self, state: &mut NodeState, slots: &[Slot], dialect: Dialect) {
+    fn begin_for(&mut self, state: &mut NodeState, slots: &[Slot], version: u32) {
+        let needed = state.writer_options(Dialect::Full).version;
+        if version < needed && state.config.repl_dialect_refuses {
+            return self.refuse_by_dialect(state, slots, needed);
+        }
         info!(state.log, "Starting a snapshot for replicas"; "replicas" => slots.len(), "offset" => state.stream.offset().0);
         // Every start of a full sync makes the stream say SELECT again.
         state.stream.forget_selected();
         let sync_id = SyncId::random(&*state.env.random);
-        let shared = SharedSnapshot::new(sync_id, state.stream.replid, state.stream.offset(), dialect);
+        let shared = SharedSnapshot::new(sync_id, state.stream.replid, state.stream.offset(), version, needed);
         let begun = self.begin(state, Kind::Replicas(shared));
         if let Err(error) = &begun {
             error!(state.log, "Can't start a snapshot for replicas"; "error" => %error);
@@ -199,6 +210,21 @@ impl ReplicationMaster {
                     self.shell.close(state, *slot);
                 }
             }
+        }
+    }
+
+    /// These slaves would lose something: they get nothing, and are held back longer each time.
+    fn refuse_by_dialect(&mut self, state: &mut NodeState, slots: &[Slot], needed: u32) {
+        for slot in slots {
+            let Some(session) = self.sessions.get(slot) else { continue };
+            self.admission.begun(&session.address, state.stream.offset(), state.steady_ms);
+            self.admission.forget(*slot);
+            warn!(state.log, "A replica is refused: its dialect can't hold all there is"; "replica" => &session.address, "reason" => "dialect-loss",
+                "rdb_version_needed" => needed);
+            if let Some(replica) = replica(state, *slot) {
+                replica.lost_because = Some("dialect-loss".to_owned());
+            }
+            self.shell.close(state, *slot);
         }
     }
 

@@ -157,8 +157,8 @@ fn resetstat(ctx: &mut Ctx<'_>) -> CmdResult {
     let node = &mut *ctx.node;
     node.commands.reset_stats();
     node.expire_cycle.reset_stats();
-    let Stats { longest_turn_ever_ns, peak_memory, peak_memory_unix, .. } = node.stats;
-    node.stats = Stats { longest_turn_ever_ns, peak_memory, peak_memory_unix, ..Stats::default() };
+    let Stats { longest_turn_ever_ns, longest_snapshot_step_ever_ns, peak_memory, peak_memory_unix, .. } = node.stats;
+    node.stats = Stats { longest_turn_ever_ns, longest_snapshot_step_ever_ns, peak_memory, peak_memory_unix, ..Stats::default() };
     ctx.out.ok();
     Ok(())
 }

@@ -98,11 +98,18 @@ fn master_link(node: &NodeState, link: &MasterLink, out: &mut Reply) {
 
 fn one_replica(node: &NodeState, address: &str, replica: &Replica, out: &mut Reply) {
     let offset = node.stream.offset().0;
-    out.map(5);
+    out.map(6 + usize::from(replica.sync_permille.is_some()) + usize::from(replica.hold.is_some()));
     pair(out, "address", address);
     pair(out, "state", replica.state.info_name());
+    if let Some(hold) = replica.hold {
+        pair(out, "waits-because", hold.code());
+    }
+    if let Some(permille) = replica.sync_permille {
+        pair_int(out, "sync-permille", permille.into());
+    }
     pair_int(out, "acked-offset", replica.ack_offset.0 as i64);
     pair_int(out, "lag-bytes", offset.saturating_sub(replica.ack_offset.0) as i64);
+    pair_int(out, "lag-ms", node.stream_marks.lag_ms(replica.ack_offset, node.steady_ms));
     pair_int(out, "unsent-bytes", offset.saturating_sub(replica.sent.0) as i64);
 }
 

@@ -266,6 +266,7 @@ fn stats(node: &mut NodeState, out: &mut String) {
     field(out, "longest_turn_us", stats.longest_turn_ns / 1000);
     field(out, "longest_turn_us_ever", stats.longest_turn_ever_ns / 1000);
     field(out, "longest_snapshot_step_us", stats.longest_snapshot_step_ns / 1000);
+    field(out, "longest_snapshot_step_us_ever", stats.longest_snapshot_step_ever_ns / 1000);
     field(out, "repl_spilled_bytes", node.stream.backlog().map_or(0, |backlog| backlog.spilled_bytes()));
     field(out, "repl_spill_aborts", stats.spill_aborts);
     field(out, "repl_spill_last_abort", stats.spill_last_abort.map_or("", |refusal| refusal.code()));

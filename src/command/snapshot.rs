@@ -5,7 +5,7 @@
 use slog::warn;
 
 use super::{ClientFlags, Functions, NodeState};
-use crate::keyspace::Keyspace;
+use crate::keyspace::{DbIndex, Keyspace};
 use crate::rdb::{self, Aux, Dialect, Head, Library, LoadCause, LoadError, WriterOptions};
 use crate::replication::Role;
 
@@ -19,18 +19,19 @@ impl NodeState {
 
     /// What stands before the keys of a snapshot written so. Libraries that its readers may not know are left out, which the log tells.
     pub fn snapshot_head(&self, options: &WriterOptions) -> Head {
-        let libraries = if rdb::holds_functions(options.version) {
-            self.functions.libraries().map(<[u8]>::to_vec).collect()
-        } else {
-            if self.functions.libraries_len() > 0 {
-                warn!(
-                    self.log,
-                    "Functions are left out of the snapshot: replicas that have not told their version may be of 6.2, which refuses them";
-                    "libraries" => self.functions.libraries_len()
-                );
-            }
-            Vec::new()
-        };
+        let needed = rdb::version_needed(&self.keyspace, self.functions.libraries_len() > 0);
+        if options.version < needed {
+            let expiring_hashes: u64 = (0..self.keyspace.databases()).map(|db| self.keyspace.db(DbIndex(db)).expiring_hashes()).sum();
+            let libraries = if rdb::holds_functions(options.version) { 0 } else { self.functions.libraries_len() };
+            warn!(
+                self.log,
+                "Left out of the snapshot: what replicas that have not told their version can't be known to load, see repl-dialect";
+                "rdb_version" => options.version, "rdb_version_needed" => needed, "libraries" => libraries,
+                "hashes_without_times" => if rdb::holds_field_expiry(options.version) { 0 } else { expiring_hashes }
+            );
+        }
+        let holds = rdb::holds_functions(options.version);
+        let libraries = if holds { self.functions.libraries().map(<[u8]>::to_vec).collect() } else { Vec::new() };
         Head { aux: self.snapshot_aux(), libraries }
     }
 
@@ -78,7 +79,7 @@ mod tests {
     use super::super::testing::Bench;
     use super::*;
     use crate::config::EnableWhere;
-    use crate::keyspace::{DbIndex, Key, SetExpire, UnixMs};
+    use crate::keyspace::{Key, SetExpire, UnixMs};
     use crate::types::listpack::Elem;
 
     const LIBRARY: &[u8] = b"#!lua name=mylib\nredis.register_function('one', function() return 1 end)";
@@ -93,11 +94,12 @@ mod tests {
             assert_eq!(options.version, version);
             assert_eq!(b.node.snapshot_head(&options).libraries, libraries);
         }
-        // Who can read hashes with fields that expire knows functions as well.
         let key = Key { bytes: b"h", hash: b.node.keyspace.hash(b"h") };
         let at = SetExpire::At(UnixMs(5_000_000_000_000));
         b.node.keyspace.db_mut(DbIndex(0)).edit_hash(key, true, |hash| hash.set(b"f", Elem::Int(1), at));
         let options = b.node.writer_options(Dialect::Oldest);
+        assert_eq!((options.version, b.node.snapshot_head(&options).libraries.len()), (9, 0));
+        let options = b.node.writer_options(Dialect::Full);
         assert_eq!((options.version, b.node.snapshot_head(&options).libraries.len()), (12, 1));
     }
 

@@ -13,7 +13,7 @@ use crate::env::Env;
 use crate::keyspace::{DbIndex, Keyspace, UnixMs, Watches};
 use crate::log::LevelSwitch;
 use crate::rdb::Dumper;
-use crate::replication::{Direction, Failover, Moment, ReplId, ReplOffset, Role, Stream, SyncHistory, SyncReason};
+use crate::replication::{Direction, Failover, Moment, ReplId, ReplOffset, Role, Stream, StreamMarks, SyncHistory, SyncReason};
 
 /// What a command asks of the actors; carried out when the turn ends, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,6 +138,8 @@ pub struct NodeState {
     /// FAILOVER, until it has ended.
     pub failover: Option<Failover>,
     pub stream: Stream,
+    /// When its bytes came to be.
+    pub stream_marks: StreamMarks,
     /// The last syncs, with slaves and with the master.
     pub syncs: SyncHistory,
     pub verification: Verification,
@@ -201,6 +203,7 @@ impl NodeState {
             bystanders: None,
             role: Role::Master,
             failover: None,
+            stream_marks: StreamMarks::default(),
             stream: Stream::new(ReplId::random(&*env.random), config.repl_backlog_size),
             syncs: SyncHistory::default(),
             verification: Verification::default(),

@@ -37,6 +37,7 @@ pub struct Stats {
     pub longest_turn_ns: u64,
     pub longest_turn_ever_ns: u64,
     pub longest_snapshot_step_ns: u64,
+    pub longest_snapshot_step_ever_ns: u64,
     /// Of the repair of slaves, between turns.
     pub longest_repair_step_ns: u64,
     pub turns: u64,

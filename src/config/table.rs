@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::directive::{Directive, Unit, checked, choice, in_unit, list, number, parse_yes_no, text, yes_no};
-use super::values::{Config, EnableWhere, EvictionPolicy, LogFormat, LogLevel};
+use super::values::{Config, EnableWhere, EvictionPolicy, LogFormat, LogLevel, ReplDialect};
 use super::{events, lists};
 
 /// The row of a directive, by its name or its older name.
@@ -33,6 +33,9 @@ const POLICIES: &[EvictionPolicy] = &[
 const POLICY_WORDS: &[&str] =
     &["volatile-lru", "volatile-lfu", "volatile-random", "volatile-ttl", "allkeys-lru", "allkeys-lfu", "allkeys-random", "noeviction"];
 const WHERE_WORDS: &[&str] = &["no", "yes", "local"];
+
+const DIALECTS: &[ReplDialect] = &[ReplDialect::V6_2, ReplDialect::V7_0, ReplDialect::V7_2, ReplDialect::V8_2];
+const DIALECT_WORDS: &[&str] = &["6.2", "7.0", "7.2", "8.2"];
 
 fn index_of<T: PartialEq>(values: &[T], value: &T) -> usize {
     values.iter().position(|known| known == value).expect("every value of a choice has its word")
@@ -161,6 +164,8 @@ pub static TABLE: &[Directive] = &[
         |c| c.repl_sync_max_rate as i64,
         |c, v| c.repl_sync_max_rate = if v == 0 { 0 } else { v.max(16 * 1024) as u64 },
     ),
+    choice("repl-dialect", DIALECT_WORDS, |c| index_of(DIALECTS, &c.repl_dialect), |c, v| c.repl_dialect = DIALECTS[v]),
+    choice("repl-dialect-loss", &["drop", "refuse"], |c| c.repl_dialect_refuses.into(), |c, v| c.repl_dialect_refuses = v == 1),
     number("repl-sync-keep-seconds", 0, INT_MAX, |c| c.repl_sync_keep_seconds as i64, |c, v| c.repl_sync_keep_seconds = v as u64),
     number("repl-ping-replica-period", 1, INT_MAX, |c| c.repl_ping_replica_period as i64, |c, v| c.repl_ping_replica_period = v as u64)
         .alias("repl-ping-slave-period"),
@@ -334,7 +339,9 @@ mod tests {
         }
         let compared = |directive: &Directive| REDIS_DEFAULTS.iter().any(|(name, _)| *name == directive.name);
         let own: Vec<_> = TABLE.iter().filter(|directive| !compared(directive)).map(|directive| directive.name).collect();
-        let repl = ["repl-max-concurrent-syncs", "repl-sync-max-rate", "repl-sync-keep-seconds", "repl-spill-memory", "repl-spill-disk-max"];
+        let repl = ["max-concurrent-syncs", "sync-max-rate", "dialect", "dialect-loss", "sync-keep-seconds", "spill-memory", "spill-disk-max"];
+        let repl = repl.map(|name| format!("repl-{name}"));
+        let repl: Vec<&str> = repl.iter().map(String::as_str).collect();
         assert_eq!(own, [&["log-format", "rename-command", "dir"][..], &repl].concat());
     }
 

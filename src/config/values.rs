@@ -67,6 +67,10 @@ pub struct Config {
     pub repl_max_concurrent_syncs: u32,
     /// Bytes a second of all snapshots to slaves together; 0: no limit.
     pub repl_sync_max_rate: u64,
+    /// What slaves that tell no version are sent.
+    pub repl_dialect: ReplDialect,
+    /// A slave whose dialect cannot hold all there is gets nothing, instead of less.
+    pub repl_dialect_refuses: bool,
     /// For how long both ends of a broken sync keep what they have of its snapshot.
     pub repl_sync_keep_seconds: u64,
     pub repl_disable_tcp_nodelay: bool,
@@ -125,6 +129,15 @@ pub enum LogLevel {
 pub enum LogFormat {
     Text,
     Json,
+}
+
+/// `repl-dialect`: the first version that reads what slaves are sent which tell none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplDialect {
+    V6_2,
+    V7_0,
+    V7_2,
+    V8_2,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,6 +238,8 @@ impl Default for Config {
             repl_diskless_sync_max_replicas: 0,
             repl_max_concurrent_syncs: 3,
             repl_sync_max_rate: 0,
+            repl_dialect: ReplDialect::V6_2,
+            repl_dialect_refuses: false,
             repl_sync_keep_seconds: 60,
             repl_disable_tcp_nodelay: false,
             min_replicas_to_write: 0,

@@ -58,21 +58,25 @@ const VERSION_OF_FIELD_EXPIRY: u32 = 12;
 /// The first that has libraries of functions.
 const VERSION_OF_FUNCTIONS: u32 = 10;
 
-/// The oldest version that holds a dataset for its readers. Servers that do not know the version of fields that expire could not hold these either, and
-/// refuse them by name, whoever they are.
-pub fn version_for(keyspace: &Keyspace, has_libraries: bool, dialect: Dialect) -> u32 {
-    let expires = (0..keyspace.databases()).any(|db| keyspace.db(DbIndex(db)).expiring_hashes() > 0);
-    if expires {
+/// The oldest version that holds all of a dataset.
+pub fn version_needed(keyspace: &Keyspace, has_libraries: bool) -> u32 {
+    let dbs = || (0..keyspace.databases()).map(|db| keyspace.db(DbIndex(db)));
+    if dbs().any(|db| db.expiring_hashes() > 0) {
         return VERSION_OF_FIELD_EXPIRY;
     }
-    match dialect {
-        Dialect::Oldest => VERSION_WRITTEN,
-        Dialect::Full => {
-            let facts = (0..keyspace.databases()).map(|db| keyspace.db(DbIndex(db)).stream_facts()).max().unwrap_or_default();
-            let functions = if has_libraries { VERSION_OF_FUNCTIONS } else { VERSION_WRITTEN };
-            functions.max(stream_writer::version_for(facts))
-        }
-    }
+    let facts = dbs().map(|db| db.stream_facts()).max().unwrap_or_default();
+    let functions = if has_libraries { VERSION_OF_FUNCTIONS } else { VERSION_WRITTEN };
+    functions.max(stream_writer::version_for(facts))
+}
+
+/// The oldest version that holds as much of a dataset as its readers know.
+pub fn version_for(keyspace: &Keyspace, has_libraries: bool, dialect: Dialect) -> u32 {
+    version_needed(keyspace, has_libraries).min(dialect.version_max())
+}
+
+/// Whether a version has the times of hashes' fields.
+pub fn holds_field_expiry(version: u32) -> bool {
+    version >= VERSION_OF_FIELD_EXPIRY
 }
 
 /// Whether a version has libraries of functions.
@@ -167,13 +171,29 @@ pub struct Library {
     pub code: Vec<u8>,
 }
 
-/// Who is to read what is written.
+/// Who is to read what is written: the first Redis that reads it. What that cannot hold is left out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Dialect {
-    /// A server that may be as old as 6.2: what that cannot hold is left out, unless no form holds it at all without newer ones.
+    /// 6.2.
     Oldest,
-    /// One that knows all this one does: this server with its own files, and slaves that have told such a version. Nothing is left out.
+    /// 7.0: functions, and how many entries a stream has had.
+    V7_0,
+    /// 7.2, and Valkey to 8.1: when consumers of a stream were active.
+    V7_2,
+    /// 8.2, and who knows all this server does: itself with its own files, and slaves of its kind. Nothing is left out.
     Full,
+}
+
+impl Dialect {
+    /// The newest version that its readers take.
+    pub fn version_max(self) -> u32 {
+        match self {
+            Dialect::Oldest => VERSION_WRITTEN,
+            Dialect::V7_0 => 10,
+            Dialect::V7_2 => 11,
+            Dialect::Full => *VERSIONS.end(),
+        }
+    }
 }
 
 /// The bytes that introduce something other than a key.

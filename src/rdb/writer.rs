@@ -8,7 +8,7 @@ use std::io::{self, Write};
 use super::checksum::{self, Checksum};
 use super::lzf::Compressor;
 use super::stream_writer::stream_type;
-use super::{Access, Head, LRU_BITS, VERSION_OF_FIELD_EXPIRY, VERSION_WRITTEN, VERSIONS, encoding, holds_functions, opcode, types};
+use super::{Access, Head, LRU_BITS, VERSION_WRITTEN, VERSIONS, encoding, holds_field_expiry, holds_functions, opcode, types};
 use crate::keyspace::{CollectionId, DbIndex, Entry, FieldPack, Form, Kind, ListBlocks, Record, RecordValue, UnixMs, ValueRef, ZSetRef};
 use crate::types::intset::IntSet;
 use crate::types::listpack::{ElemBuf, Pack};
@@ -307,8 +307,9 @@ impl<W: Write> Writer<W> {
         result
     }
 
-    /// Of a collection whose elements come next. Only the type for hashes with such fields has it.
+    /// Of a collection whose elements come next. Only the type for hashes with such fields has it; in a version without that type they have no times.
     fn first_expiry(&mut self, at: Option<UnixMs>) {
+        let at = at.filter(|_| holds_field_expiry(self.options.version));
         self.fields_from = at;
         if let Some(UnixMs(at)) = at {
             self.out.buffer.extend_from_slice(&at.to_le_bytes());
@@ -438,10 +439,7 @@ fn type_of(record: &Record<'_>, version: u32) -> u8 {
         Kind::List => types::LIST,
         Kind::Set => types::SET,
         Kind::ZSet => types::ZSET_2,
-        Kind::Hash if has_expiring_fields(record) => {
-            assert!(version >= VERSION_OF_FIELD_EXPIRY, "a version that knows no expiring fields");
-            types::HASH_EXPIRES
-        }
+        Kind::Hash if holds_field_expiry(version) && has_expiring_fields(record) => types::HASH_EXPIRES,
         Kind::Hash => types::HASH,
         Kind::Stream => match record.value {
             RecordValue::Stream(stream) => stream_type(stream, version),

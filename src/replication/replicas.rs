@@ -81,12 +81,13 @@ impl Replica {
         self.state == ReplicaState::Online
     }
 
-    /// What it is known to understand. Stock Redis tells no version; of the servers that do, those from 7.2 on know functions and all of streams.
-    pub fn dialect(&self) -> Dialect {
+    /// What it is known to understand: all, if it is of this kind. Stock Redis tells no version, and gets what the directive says; those that do are of Valkey.
+    pub fn dialect(&self, untold: Dialect) -> Dialect {
         let mut numbers = self.version.iter().flat_map(|version| version.split('.')).map(str::parse::<u32>);
         match (numbers.next(), numbers.next()) {
-            (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (7, 2) => Dialect::Full,
-            _ => Dialect::Oldest,
+            _ if self.capa_chunks && !self.plain_sync => Dialect::Full,
+            (Some(Ok(major)), Some(Ok(minor))) if (major, minor) >= (7, 2) => Dialect::V7_2,
+            _ => untold,
         }
     }
 }
@@ -127,8 +128,9 @@ mod tests {
 
     #[test]
     fn versions_tell_dialects() {
-        let of = |version: Option<&str>| Replica { version: version.map(str::to_owned), ..Replica::default() }.dialect();
-        assert_eq!(["7.2.4", "8.1.0-rc1", "255.255.255"].map(|version| of(Some(version))), [Dialect::Full; 3]);
-        assert_eq!([None, Some("7.0.15"), Some("6.9"), Some("8"), Some("new.8.2"), Some("")].map(of), [Dialect::Oldest; 6]);
+        let of = |version: Option<&str>| Replica { version: version.map(str::to_owned), ..Replica::default() }.dialect(Dialect::V7_0);
+        assert_eq!(["7.2.4", "8.1.0-rc1", "255.255.255"].map(|version| of(Some(version))), [Dialect::V7_2; 3]);
+        assert_eq!([None, Some("7.0.15"), Some("6.9"), Some("8"), Some("new.8.2"), Some("")].map(of), [Dialect::V7_0; 6]);
+        assert_eq!(Replica { capa_chunks: true, ..Replica::default() }.dialect(Dialect::Oldest), Dialect::Full);
     }
 }

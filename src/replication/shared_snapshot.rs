@@ -13,7 +13,9 @@ pub struct SharedSnapshot {
     pub replid: ReplId,
     /// Its place in the stream.
     pub offset: ReplOffset,
-    pub dialect: Dialect,
+    /// Its version of RDB, and the one that would hold all there was.
+    pub version: u32,
+    pub needed: u32,
     pub made: Made,
     /// Slaves that were lost before they had it, by address, and when.
     lost: BTreeMap<String, i64>,
@@ -38,19 +40,24 @@ impl StreamKept {
 }
 
 impl SharedSnapshot {
-    pub fn new(id: SyncId, replid: ReplId, offset: ReplOffset, dialect: Dialect) -> Self {
-        SharedSnapshot { id, replid, offset, dialect, made: Made::default(), lost: BTreeMap::new(), released: false }
+    pub fn new(id: SyncId, replid: ReplId, offset: ReplOffset, version: u32, needed: u32) -> Self {
+        SharedSnapshot { id, replid, offset, version, needed, made: Made::default(), lost: BTreeMap::new(), released: false }
     }
 
     /// Whether a slave of this dialect may be sent it now, from its beginning.
     pub fn serves(&self, dialect: Dialect, kept: StreamKept) -> bool {
-        self.dialect == dialect && self.can_go_on(kept) && self.is_worth_it(kept)
+        self.is_for(dialect) && self.can_go_on(kept) && self.is_worth_it(kept)
     }
 
     /// The chunk from which a slave goes on that asks for this one.
     pub fn resume_at(&self, id: SyncId, chunk: u64, dialect: Dialect, kept: StreamKept) -> Option<u64> {
         let there = if self.made.done { self.made.bytes.div_ceil(CHUNK_BYTES) } else { self.made.bytes / CHUNK_BYTES };
-        (self.id == id && chunk <= there && self.dialect == dialect && self.can_go_on(kept)).then_some(chunk)
+        (self.id == id && chunk <= there && self.is_for(dialect) && self.can_go_on(kept)).then_some(chunk)
+    }
+
+    /// Whether one made for readers of this dialect would have been the same.
+    fn is_for(&self, dialect: Dialect) -> bool {
+        self.version == self.needed.min(dialect.version_max())
     }
 
     fn can_go_on(&self, kept: StreamKept) -> bool {
@@ -111,7 +118,7 @@ mod tests {
     fn snapshot() -> (SharedSnapshot, StreamKept) {
         let random = SeededRandom::from_seed(3);
         let replid = ReplId::random(&random);
-        let snapshot = SharedSnapshot::new(SyncId::random(&random), replid, ReplOffset(1000), Dialect::Oldest);
+        let snapshot = SharedSnapshot::new(SyncId::random(&random), replid, ReplOffset(1000), 9, 10);
         (snapshot, StreamKept { replid, offset: ReplOffset(1500), from: ReplOffset(900), backlog_bytes: 200 })
     }
 
@@ -119,7 +126,10 @@ mod tests {
     fn it_serves_slaves_of_its_history_and_dialect_whose_stream_is_there() {
         let (mut snapshot, kept) = snapshot();
         assert!(snapshot.serves(Dialect::Oldest, kept));
-        assert!(!snapshot.serves(Dialect::Full, kept));
+        assert!(!snapshot.serves(Dialect::V7_0, kept), "there was more than it has");
+        let all = SharedSnapshot::new(snapshot.id, snapshot.replid, snapshot.offset, 10, 10);
+        assert!([Dialect::V7_0, Dialect::V7_2, Dialect::Full].iter().all(|dialect| all.serves(*dialect, kept)));
+        assert!(!all.serves(Dialect::Oldest, kept));
         assert!(!snapshot.serves(Dialect::Oldest, StreamKept { replid: ReplId::ZERO, ..kept }));
         assert!(!snapshot.serves(Dialect::Oldest, StreamKept { from: ReplOffset(1001), ..kept }));
         assert!(!snapshot.serves(Dialect::Oldest, StreamKept { offset: ReplOffset(999), ..kept }), "a history that was cut back");

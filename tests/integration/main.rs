@@ -5,6 +5,7 @@
 mod support;
 
 mod admin;
+mod admission;
 mod blocking;
 mod chain;
 mod chaos;

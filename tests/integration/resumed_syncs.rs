@@ -3,28 +3,10 @@
 use std::path::Path;
 
 use crate::support::chunks::{CHUNK_BYTES, ChunkTap};
+use crate::support::data::fill_mb;
 use crate::support::sync::digest_when_loaded;
 use crate::support::tap::{StreamTap, TapOptions};
-use crate::support::{Client, Daemon, Kind, Peer, SOON, Value, digest, info, info_u64, replicate, wait_for, wait_in_sync};
-
-/// So many megabytes that no form of compression makes fewer.
-fn fill_mb(client: &mut Client, megabytes: u64) {
-    let mut state = 88_172_645_463_325_252u64;
-    for batch in 0..megabytes * 2 {
-        let requests: Vec<Vec<Vec<u8>>> = (0..50)
-            .map(|n| {
-                let value = std::iter::repeat_with(|| {
-                    state ^= state << 13;
-                    state ^= state >> 7;
-                    state ^= state << 17;
-                    state.to_le_bytes()
-                });
-                vec![b"SET".to_vec(), format!("key:{batch}:{n}").into_bytes(), value.take(1311).flatten().collect()]
-            })
-            .collect();
-        assert!(client.pipeline(&requests).iter().all(|reply| *reply == Value::ok()));
-    }
-}
+use crate::support::{Client, Daemon, Kind, Peer, SOON, digest, info, info_u64, replicate, wait_for, wait_in_sync};
 
 fn assert_loads(snapshot: &[u8], expected: &str) {
     let server = Daemon::prepared(Kind::Real(Peer::V7), &[], |dir| std::fs::write(dir.join("dump.rdb"), snapshot).unwrap());

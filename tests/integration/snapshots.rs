@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::support::daemon::run_to_end;
 use crate::support::sync::digest_when_loaded;
-use crate::support::{Client, Daemon, Kind, Peer, Value, digest, replicate, wait_in_sync};
+use crate::support::{Client, Daemon, Kind, Peer, SOON, Value, digest, replicate, wait_for, wait_in_sync, wait_link_up};
 
 const LIBRARY: &str = "#!lua name=counting
 redis.register_function('count', function(keys, args) return redis.call('incrby', keys[1], args[1]) end)
@@ -117,7 +117,7 @@ fn slaves_get_what_they_are_known_to_understand() {
     let codes = libraries(&mut master.client());
     assert_eq!(libraries(&mut slave.client()), codes);
     assert_eq!(slave.client().command(&["FCALL_RO", "look", "1", "n"]).text(), "5");
-    let warning = "Functions are left out of the snapshot";
+    let warning = "Left out of the snapshot";
     assert!(!master.log().contains(warning));
     for peer in [Peer::V6, Peer::V8] {
         let stock = Daemon::redis(peer, &[]);
@@ -135,6 +135,75 @@ fn slaves_get_what_they_are_known_to_understand() {
     wait_in_sync(&slave, &one);
     wait_in_sync(&slave, &other);
     assert_eq!(libraries(&mut one.client()), codes);
+}
+
+/// A directive says what stock slaves are sent, which never tell what they know.
+#[test]
+fn stock_slaves_are_sent_what_the_directive_says() {
+    let master = Daemon::replikant(&[]);
+    let mut client = master.client();
+    load_library(&mut client);
+    let codes = libraries(&mut client);
+    client.run("HSET hash kept 1 timed 2");
+    assert_eq!(client.run("HPEXPIRE hash 100000000 FIELDS 1 timed").items()[0].int(), 1);
+    for n in 0..1000 {
+        client.run(&format!("HSET big-hash field:{n} {n}"));
+    }
+    client.run("HPEXPIRE big-hash 100000000 FIELDS 1 field:7");
+    let synced = |peer: Peer| {
+        let slave = Daemon::redis(peer, &[]);
+        replicate(&slave, master.port);
+        wait_link_up(&slave);
+        assert_eq!(slave.client().run("HGETALL hash").sorted_texts(), ["1", "2", "kept", "timed"]);
+        assert_eq!(slave.client().run("HLEN big-hash").int(), 1000);
+        slave
+    };
+    for (dialect, peer, has_libraries, has_times) in [
+        ("6.2", Peer::V6, false, false),
+        ("6.2", Peer::V8, false, false),
+        ("7.0", Peer::V7, true, false),
+        ("7.2", Peer::V8, true, false),
+        ("8.2", Peer::V8, true, true),
+        // It tells its version.
+        ("6.2", Peer::Valkey, true, false),
+    ] {
+        client.ok(&format!("CONFIG SET repl-dialect {dialect}"));
+        let slave = synced(peer);
+        if peer != Peer::V6 {
+            assert_eq!(libraries(&mut slave.client()), if has_libraries { codes.clone() } else { Vec::new() }, "{dialect} {}", peer.name());
+        }
+        if peer == Peer::V8 {
+            let mut at_slave = slave.client();
+            for (key, field) in [("hash", "timed"), ("big-hash", "field:7")] {
+                let left = at_slave.run(&format!("HPTTL {key} FIELDS 1 {field}")).items()[0].int();
+                assert_eq!(left > 0, has_times, "{dialect}: {left}");
+            }
+        }
+    }
+    // Ours is sent everything, whatever the directive says.
+    let ours = Daemon::replikant(&[]);
+    replicate(&ours, master.port);
+    wait_in_sync(&master, &ours);
+    assert!(ours.client().run("HPTTL hash FIELDS 1 timed").items()[0].int() > 0);
+}
+
+/// Where nothing may be lost, a slave that can't hold it gets nothing.
+#[test]
+fn a_slave_that_would_lose_something_is_refused_if_so_directed() {
+    let master = Daemon::replikant(&["--repl-dialect-loss", "refuse"]);
+    let mut client = master.client();
+    client.ok("SET n 5");
+    let slave = Daemon::redis(Peer::V7, &[]);
+    slave.client().ok("SET own 1");
+    load_library(&mut client);
+    replicate(&slave, master.port);
+    let refused = "dialect-loss";
+    wait_for(SOON, "the refusal", || master.log().contains(refused).then_some(()));
+    assert_eq!(slave.client().run("GET own").text(), "1");
+    assert!(client.run("REPLICATION HISTORY COUNT 1").items()[0].items().iter().any(|item| *item == Value::bulk(refused)));
+    client.ok("CONFIG SET repl-dialect 7.0");
+    wait_in_sync(&master, &slave);
+    assert_eq!(libraries(&mut slave.client()), libraries(&mut client));
 }
 
 /// What the master has not replaces what was there.

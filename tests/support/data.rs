@@ -103,3 +103,23 @@ pub fn assert_same_ttls(one: &mut Client, other: &mut Client) {
     one.ok("SELECT 0");
     other.ok("SELECT 0");
 }
+
+/// So many megabytes that no form of compression makes fewer.
+#[track_caller]
+pub fn fill_mb(client: &mut Client, megabytes: u64) {
+    let mut state = 88_172_645_463_325_252u64;
+    for batch in 0..megabytes * 2 {
+        let requests: Vec<Vec<Vec<u8>>> = (0..50)
+            .map(|n| {
+                let value = std::iter::repeat_with(|| {
+                    state ^= state << 13;
+                    state ^= state >> 7;
+                    state ^= state << 17;
+                    state.to_le_bytes()
+                });
+                vec![b"SET".to_vec(), format!("key:{batch}:{n}").into_bytes(), value.take(1311).flatten().collect()]
+            })
+            .collect();
+        assert!(client.pipeline(&requests).iter().all(|reply| *reply == Value::ok()));
+    }
+}
