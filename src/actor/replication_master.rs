@@ -161,7 +161,7 @@ impl Handler<ContinueSync> for ReplicationMaster {
         let Some(replica) = state.clients.get_mut(slot).and_then(|client| client.replica.as_deref_mut()) else { return };
         replica.ack_ms = now_ms;
         let addr = ReplicaSession::new(shell.clone(), conn, state.stream.replid, self.rate.clone(), false).start();
-        self.sessions.insert(slot, Session { addr, address: String::new(), snapshot: None, is_sent: true });
+        self.sessions.insert(slot, Session { addr, address: String::new(), snapshot: None, is_sent: true, resumes: false });
         self.hold(&mut state);
     }
 }

@@ -53,6 +53,8 @@ pub(super) struct Session {
     pub snapshot: Option<SnapshotId>,
     /// The snapshot is written to its socket.
     pub is_sent: bool,
+    /// It takes chunks, so that it may come back for the rest.
+    pub resumes: bool,
 }
 
 /// What of the stream is there.
@@ -106,12 +108,12 @@ impl ReplicationMaster {
         let Some(conn) = self.shell.conn(slot) else { return };
         let asked = state.clients.get(slot).and_then(|client| {
             let replica = client.replica.as_deref()?;
-            Some((replica_address(client, replica), replica.has))
+            Some((replica_address(client, replica), replica.has, replica.capa_chunks && !replica.plain_sync))
         });
-        let Some((address, has)) = asked else { return };
+        let Some((address, has, resumes)) = asked else { return };
         self.admission.ask(slot, &address, has, state.steady_ms, state.env.random.next_u64());
         let addr = ReplicaSession::new(self.shell.clone(), conn, state.stream.replid, self.rate.clone(), true).start();
-        self.sessions.insert(slot, Session { addr, address, snapshot: None, is_sent: false });
+        self.sessions.insert(slot, Session { addr, address, snapshot: None, is_sent: false, resumes });
     }
 
     /// Gives those who wait a snapshot: one that is there, or a new one, as far as the rules let them.
@@ -286,7 +288,7 @@ impl ReplicationMaster {
         let Some(session) = self.sessions.remove(&slot) else { return };
         session.addr.do_send(super::replica_session::End);
         if let Some(shared) = session.snapshot.and_then(|id| self.snapshots.get_mut(&id)?.shared_mut()) {
-            shared.lost(&session.address, state.steady_ms);
+            shared.lost(&session.address, session.resumes, state.steady_ms);
         }
         self.drop_unused_snapshots(state);
     }
@@ -316,13 +318,14 @@ impl ReplicationMaster {
     /// Lets go of snapshots that no slave is sent any more, and that are not kept for one; then of what they held.
     pub(super) fn drop_unused_snapshots(&mut self, state: &mut NodeState) {
         let (kept, now_ms, keep_ms) = (stream_kept(state), state.steady_ms, state.config.repl_sync_keep_seconds as i64 * 1000);
-        let sending: Vec<SnapshotId> = self.sessions.values().filter(|session| !session.is_sent).filter_map(|session| session.snapshot).collect();
+        let wanted = self.sessions.values().filter(|session| !session.is_sent || session.resumes);
+        let wanted: Vec<SnapshotId> = wanted.filter_map(|session| session.snapshot).collect();
         let used: Vec<SnapshotId> = self.sessions.values().filter_map(|session| session.snapshot).collect();
         let mut unneeded = Vec::new();
         let mut waiting = Vec::new();
         for (id, snapshot) in &mut self.snapshots {
             let Some(shared) = snapshot.shared_mut() else { continue };
-            if !sending.contains(id) {
+            if !wanted.contains(id) {
                 shared.release_if_outgrown(kept);
             }
             if !used.contains(id) {

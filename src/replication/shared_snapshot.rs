@@ -17,10 +17,17 @@ pub struct SharedSnapshot {
     pub version: u32,
     pub needed: u32,
     pub made: Made,
-    /// Slaves that were lost before they had it, by address, and when.
-    lost: BTreeMap<String, i64>,
+    /// Slaves that were lost before they had it, by address.
+    lost: BTreeMap<String, Lost>,
     /// The stream after it is not kept any more: it serves nobody else.
     released: bool,
+}
+
+#[derive(Debug)]
+struct Lost {
+    ms: i64,
+    /// It will ask for the rest, which is worth more than what was written since.
+    resumes: bool,
 }
 
 /// What there is of the stream.
@@ -77,8 +84,8 @@ impl SharedSnapshot {
     }
 
     /// A slave is gone that was being sent it.
-    pub fn lost(&mut self, address: &str, now_ms: i64) {
-        self.lost.insert(address.to_owned(), now_ms);
+    pub fn lost(&mut self, address: &str, resumes: bool, now_ms: i64) {
+        self.lost.insert(address.to_owned(), Lost { ms: now_ms, resumes });
     }
 
     /// Whether it is kept for a slave that may come back.
@@ -88,11 +95,15 @@ impl SharedSnapshot {
 
     /// When the last slave was lost that may come back.
     pub fn last_lost_ms(&self) -> Option<i64> {
-        self.lost.values().copied().max()
+        self.lost.values().map(|lost| lost.ms).max()
     }
 
-    /// Lets the stream after it go when that has become too much, which is for when no slave is sent it any more.
+    /// Lets the stream after it go when that has become too much, which is for when no slave is sent it any more. For one that may resume it is kept as long
+    /// as there is room.
     pub fn release_if_outgrown(&mut self, kept: StreamKept) {
+        if self.lost.values().any(|lost| lost.resumes) {
+            return;
+        }
         let since = kept.offset.0.saturating_sub(self.offset.0);
         if self.made.done && since > self.made.bytes.max(kept.backlog_bytes) {
             self.released = true;
@@ -157,8 +168,8 @@ mod tests {
     fn it_is_kept_for_who_was_lost_and_for_a_time() {
         let (mut snapshot, kept) = snapshot();
         assert!(!snapshot.is_kept(0, 60_000, kept));
-        snapshot.lost("a", 1000);
-        snapshot.lost("b", 2000);
+        snapshot.lost("a", false, 1000);
+        snapshot.lost("b", true, 2000);
         assert!(snapshot.is_kept(61_999, 60_000, kept) && !snapshot.is_kept(62_000, 60_000, kept));
         assert!(!snapshot.is_kept(2000, 0, kept), "never, where the time is 0");
         snapshot.taken_by("b");
@@ -173,6 +184,11 @@ mod tests {
         snapshot.made = Made { bytes: 500, done: true, ..Made::default() };
         snapshot.release_if_outgrown(kept);
         assert_eq!((snapshot.holds(kept.replid), snapshot.holds(ReplId::ZERO)), (Some(ReplOffset(1000)), None));
+        snapshot.lost("a", true, 0);
+        snapshot.release_if_outgrown(StreamKept { offset: ReplOffset(1501), ..kept });
+        assert!(snapshot.holds(kept.replid).is_some(), "its rest is still of use");
+        snapshot.taken_by("a");
+        snapshot.lost("a", false, 0);
         snapshot.release_if_outgrown(StreamKept { offset: ReplOffset(1501), ..kept });
         assert_eq!(snapshot.holds(kept.replid), None);
         assert!(!snapshot.serves(Dialect::Oldest, kept));

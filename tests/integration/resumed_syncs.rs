@@ -166,3 +166,34 @@ fn a_loop_of_broken_syncs_makes_one_snapshot() {
     wait_in_sync(&master, &real);
     assert_eq!(info_u64(&mut client, "rdb_saves"), 1);
 }
+
+/// However much is written meanwhile: what a replica lacks of its snapshot, and all of the stream after it, is there when it comes back.
+#[test]
+fn writes_beyond_the_size_of_the_snapshot_do_not_end_a_sync() {
+    let master = Daemon::replikant(&["--repl-backlog-size", "16kb"]);
+    let mut client = master.client();
+    fill_mb(&mut client, 2);
+    let mut tap = ChunkTap::attach(master.port, None);
+    for _ in 0..3 {
+        assert!(tap.chunk().unwrap());
+    }
+    let (id, next) = (tap.sync_id.clone(), tap.next);
+    drop(tap);
+    wait_until_alone(&mut client);
+    fill_mb(&mut client, 6);
+    let mut tap = ChunkTap::attach(master.port, Some((&id, next)));
+    assert_eq!(tap.sync_id, id);
+    tap.read_rest();
+    // Every write of six megabytes, behind SELECT.
+    let commands: Vec<Vec<String>> = (0..601)
+        .map(|_| {
+            tap.client.reply().unwrap().items().iter().take(2).map(|word| String::from_utf8_lossy(word.text().as_bytes()).into_owned()).collect()
+        })
+        .collect();
+    assert_eq!((commands[0].join(" "), commands[1].join(" ")), ("SELECT 0".to_owned(), "SET key:0:0".to_owned()));
+    assert_eq!(commands[600].join(" "), "SET key:11:49");
+    // A slave that can't resume is better served with a new one.
+    let mut stock = ChunkTap::ask(master.port, "7002", None);
+    stock.open().unwrap();
+    assert_ne!(stock.sync_id, id);
+}
