@@ -6,7 +6,7 @@ use crate::support::chunks::{CHUNK_BYTES, ChunkTap};
 use crate::support::data::fill_mb;
 use crate::support::sync::digest_when_loaded;
 use crate::support::tap::{StreamTap, TapOptions};
-use crate::support::{Client, Daemon, Kind, Peer, SOON, digest, info, info_u64, replicate, wait_for, wait_in_sync};
+use crate::support::{Client, Daemon, Direction, Kind, Link, Peer, SOON, Value, digest, info, info_u64, replicate, wait_for, wait_in_sync};
 
 fn assert_loads(snapshot: &[u8], expected: &str) {
     let server = Daemon::prepared(Kind::Real(Peer::V7), &[], |dir| std::fs::write(dir.join("dump.rdb"), snapshot).unwrap());
@@ -196,4 +196,33 @@ fn writes_beyond_the_size_of_the_snapshot_do_not_end_a_sync() {
     let mut stock = ChunkTap::ask(master.port, "7002", None);
     stock.open().unwrap();
     assert_ne!(stock.sync_id, id);
+}
+
+/// Both ends are ours, and the link is cut at 10, 50 and 90 % of the snapshot: what is sent again is at most the chunk that was under way.
+#[test]
+fn a_cut_between_two_of_ours_costs_at_most_a_chunk() {
+    let master = Daemon::replikant(&[]);
+    let mut client = master.client();
+    fill_mb(&mut client, 8);
+    let mut tap = ChunkTap::attach(master.port, None);
+    tap.read_rest();
+    tap.acknowledge();
+    let whole = tap.bytes.len() as u64;
+    drop(tap);
+    for (saves, percent) in (2..).zip([10, 50, 90]) {
+        let slave = Daemon::replikant(&[]);
+        let link = Link::to(master.port);
+        link.cut_after(Direction::Down, whole * percent / 100);
+        replicate(&slave, link.port);
+        wait_in_sync(&master, &slave);
+        assert_eq!(link.cuts(), 1);
+        let again = link.passed(Direction::Down).saturating_sub(whole);
+        // Handshakes, chunk lines and pings come on top.
+        assert!(again <= CHUNK_BYTES as u64 + 16 * 1024, "{again} bytes of {whole} were sent again after a cut at {percent} %");
+        assert_eq!(info_u64(&mut client, "rdb_saves"), saves);
+        let last = client.run("REPLICATION HISTORY COUNT 1");
+        let last = last.items()[0].items();
+        let resumed = last.iter().position(|item| *item == Value::bulk("resumed")).expect("a field of it");
+        assert_eq!(last[resumed + 1], Value::Int(1), "{last:?}");
+    }
 }
