@@ -173,11 +173,12 @@ pub(super) fn admit(node: &NodeState, slot: Slot, parent: &'static Spec, spec: &
     if !flags.contains(Flags::ALLOW_BUSY) {
         node.scripts.refuse_if_busy()?;
     }
-    let is_write = flags.contains(Flags::WRITE);
+    // EXEC is as good as what it will run: the node's role may have changed since that was queued.
+    let runs = |test: fn(Flags) -> bool| test(flags) || spec.name == "exec" && client.queued.commands.iter().any(|(queued, ..)| test(queued.flags));
     if out_of_memory && needs_memory(client, spec, flags) {
         return Err("OOM command not allowed when used memory > 'maxmemory'.".into());
     }
-    if is_write {
+    if runs(|flags| flags.contains(Flags::WRITE)) {
         admit_write(node)?;
     }
     if client.is(ClientFlags::PUBSUB) && client.proto == Proto::Resp2 && !serves_subscribers(spec) {
@@ -189,11 +190,11 @@ pub(super) fn admit(node: &NodeState, slot: Slot, parent: &'static Spec, spec: &
     if let Role::Replica(link) = &node.role
         && !link.is_up()
         && !node.config.replica_serve_stale_data
-        && !flags.contains(Flags::STALE)
+        && runs(|flags| !flags.contains(Flags::STALE))
     {
         return Err("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.".into());
     }
-    if node.loading.as_ref().is_some_and(|loading| !loading.is_async) && !flags.contains(Flags::LOADING) {
+    if node.loading.as_ref().is_some_and(|loading| !loading.is_async) && runs(|flags| !flags.contains(Flags::LOADING)) {
         return Err("LOADING Redis is loading the dataset in memory".into());
     }
     Ok(())

@@ -171,6 +171,7 @@ impl From<CommandError> for String {
 #[cfg(test)]
 mod tests {
     use super::super::testing::Bench;
+    use crate::replication::{MasterLink, Role};
 
     #[test]
     fn an_exec_that_is_refused_ends_the_transaction() {
@@ -180,6 +181,31 @@ mod tests {
         assert_eq!(b.say("exec now"), "-EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command");
         assert_eq!(b.say("exec"), "-ERR EXEC without MULTI");
         assert_eq!(b.say("get a"), "$-1");
+    }
+
+    /// Replies as of 7.0.15 and 8.2.3.
+    #[test]
+    fn what_may_not_be_run_any_more_is_not_run_by_exec_either() {
+        let mut b = Bench::new();
+        for line in ["multi", "set a 1"] {
+            b.say(line);
+        }
+        b.node.config.min_replicas_to_write = 2;
+        assert_eq!(b.say("exec"), "-EXECABORT Transaction discarded because of: NOREPLICAS Not enough good replicas to write.");
+        b.node.config.min_replicas_to_write = 0;
+        for line in ["multi", "get a", "set a 1"] {
+            b.say(line);
+        }
+        b.node.role = Role::Replica(Box::new(MasterLink::new("master".to_owned(), 6379, b.node.steady_ms)));
+        assert_eq!(b.say("exec"), "-EXECABORT Transaction discarded because of: READONLY You can't write against a read only replica.");
+        b.say("multi");
+        b.say("get a");
+        assert_eq!(b.say("exec"), "*1 $-1");
+        b.say("multi");
+        b.say("get a");
+        b.node.config.replica_serve_stale_data = false;
+        let refused = "-EXECABORT Transaction discarded because of: MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.";
+        assert_eq!(b.say("exec"), refused);
     }
 
     #[test]
