@@ -16,7 +16,7 @@ use super::connection::Pump;
 use super::replica_load::Incoming;
 use super::shell::Shell;
 use crate::command::{Client, ClientFlags, NodeState, Request};
-use crate::env::Socket;
+use crate::env::{Mistake, Socket};
 use crate::keyspace::DbIndex;
 use crate::rdb::{LoadError, Loaded};
 use crate::replication::{
@@ -325,7 +325,9 @@ impl Attempt {
         link.cached = self.history;
         link.stream_db = selected.map(DbIndex);
         // Our slaves have another history than this node has now.
-        state.requests.push(Request::DropReplicas);
+        if !state.env.planted(Mistake::SubReplicasKept) {
+            state.requests.push(Request::DropReplicas);
+        }
         Ok(())
     }
 
@@ -360,7 +362,9 @@ impl Attempt {
                 Client::new(state.clients.next_id(), self.socket.peer_addr(), self.socket.local_addr(), self.socket.fd(), state.steady_ms);
             client.flags |= ClientFlags::MASTER | ClientFlags::AUTHENTICATED;
             client.user = "(superuser)".to_owned();
-            client.db = link.stream_db.unwrap_or_default();
+            if !state.env.planted(Mistake::SelectLost) {
+                client.db = link.stream_db.unwrap_or_default();
+            }
             let offset = state.stream.offset().to_string();
             // The first ACK opens a stream that came by `$EOF`.
             encode_command(&mut client.out, &[b"REPLCONF", b"ACK", offset.as_bytes()]);

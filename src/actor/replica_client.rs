@@ -17,6 +17,7 @@ use super::replica_load::Incoming;
 use super::shell::Shell;
 use super::timer::{every, is_late};
 use crate::command::{ClientFlags, Request};
+use crate::env::Mistake;
 use crate::replication::{Backoff, LinkDownCause, Pace, Role};
 use crate::resp::encode_command;
 
@@ -147,7 +148,8 @@ impl ReplicaClient {
             warn!(state.log, "MASTER timeout: no data nor PING received...");
             state.requests.push(Request::Close(slot));
         } else {
-            let offset = state.stream.offset().to_string();
+            let received = if state.env.planted(Mistake::AckBeyondApplied) { client.query_buffer + state.unapplied.len() } else { 0 };
+            let offset = (state.stream.offset().0 + received as u64).to_string();
             encode_command(&mut client.out, &[b"REPLCONF", b"ACK", offset.as_bytes()]);
             state.written.push(slot);
         }

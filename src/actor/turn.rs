@@ -10,6 +10,7 @@ use slog::{debug, warn};
 
 use super::shell::{Conn, Shell};
 use crate::command::{ClientFlags, Executed, NodeState, Request, Slot, execute};
+use crate::env::Mistake;
 use crate::keyspace::DbIndex;
 use crate::resp::{ArgRange, Args, Limits, ProtocolError, Reply};
 
@@ -315,7 +316,7 @@ impl Turn {
             let in_multi = client.is(ClientFlags::MULTI);
             let bytes = &group.input[group.consumed..item.end];
             group.consumed = item.end;
-            if in_multi {
+            if in_multi && !state.env.planted(Mistake::CountedBeforeApplied) {
                 state.unapplied.extend_from_slice(bytes);
             } else if state.unapplied.is_empty() {
                 state.stream.append_applied(bytes);

@@ -5,6 +5,7 @@ use super::state::EffectEnd;
 use super::{Client, ClientFlags, Clients, CommandError, Effects, NodeState, Spec};
 use crate::config::{Config, Events};
 use crate::env::Env;
+use crate::env::Mistake;
 use crate::keyspace::eviction::Lfu;
 use crate::keyspace::{DbIndex, Entry, Key, Keyspace, Kind, SetExpire, StrRef, UnixMs};
 use crate::replication::Role;
@@ -364,7 +365,10 @@ impl NodeState {
         if self.effects.ends.is_empty() {
             return;
         }
-        let effects = std::mem::take(&mut self.effects);
+        let mut effects = std::mem::take(&mut self.effects);
+        if self.env.planted(Mistake::EffectsReversed) {
+            effects = effects.reversed();
+        }
         let several = effects.ends.iter().filter(|effect| !effect.is_apart).count() > 1;
         let mut is_first = true;
         for (effect, bytes) in effects.each().filter(|(effect, _)| !effect.is_apart) {

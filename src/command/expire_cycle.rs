@@ -5,6 +5,7 @@
 use super::NodeState;
 use super::hash_due::FIELDS_PER_STEP;
 use crate::config::Config;
+use crate::env::Mistake;
 use crate::keyspace::{DbIndex, Key, UnixMs};
 use crate::replication::Role;
 
@@ -51,9 +52,14 @@ pub fn slow_budget_ns_per_second(config: &Config) -> u64 {
     (25 + 2 * effort(config)) * 10_000_000
 }
 
+/// A slave waits for its master to say DEL.
+fn deletes_due_keys(node: &NodeState) -> bool {
+    matches!(node.role, Role::Master) || node.env.planted(Mistake::ReplicaExpires)
+}
+
 /// Runs one cycle for about `budget_ns`. True if it ran out of time, so that more keys are likely to be due.
 pub fn active_expire_cycle(node: &mut NodeState, kind: CycleKind, budget_ns: u64) -> bool {
-    if !node.active_expire || node.data_is_frozen() || node.loading.is_some() || !matches!(node.role, Role::Master) {
+    if !node.active_expire || node.data_is_frozen() || node.loading.is_some() || !deletes_due_keys(node) {
         return false;
     }
     let effort = effort(&node.config);

@@ -7,6 +7,7 @@ use slog::{info, warn};
 
 use super::role_info::{self, role};
 use super::{Acl, Client, ClientFlags, CmdResult, CommandError, Ctx, Flags, NodeState, Request, Slot, Spec};
+use crate::env::Mistake;
 use crate::replication::{
     Direction, LinkDownCause, MasterLink, NodeEvent, PsyncDecision, PsyncRefusal, ReplId, ReplOffset, Replica, ReplicaState, Role, StreamPos, SyncId,
     SyncNumber, SyncReason,
@@ -118,13 +119,15 @@ pub(super) fn promote(node: &mut NodeState) {
     if link.history_broken {
         // Half a transaction is in the data: whoever follows the history before is not at the same place.
         node.stream.adopt(new_id, node.stream.offset());
-    } else {
+    } else if !node.env.planted(Mistake::ReplidKept) {
         node.stream.shift_id(new_id);
     }
-    cut_link(node);
+    if !node.env.planted(Mistake::OldMasterHeard) {
+        cut_link(node);
+        node.requests.push(Request::StopFollowing);
+    }
     node.role = Role::Master;
     node.syncs.events.emit(|| NodeEvent::Promoted { replid: node.stream.replid.to_string() });
-    node.requests.push(Request::StopFollowing);
     // These and no others: who asks this node to take over is about to become its slave.
     node.requests.extend(node.clients.replicas().map(|(slot, ..)| Request::Close(slot)));
 }
@@ -165,7 +168,8 @@ fn replconf(ctx: &mut Ctx<'_>) -> CmdResult {
                     told(ctx).capa_verify = true;
                     reply = "OK verify";
                 }
-                b"chunks" => told(ctx).capa_chunks = true,
+                // Chunks have checksums of their own.
+                b"chunks" => told(ctx).capa_chunks = !ctx.node.env.planted(Mistake::SnapshotUnverified),
                 _ => {}
             },
             // Redis refuses it, Valkey's slaves say it and live with either answer.
@@ -271,7 +275,12 @@ fn psync(ctx: &mut Ctx<'_>) -> CmdResult {
         replid => ctx.node.stream.decide(replid, wanted),
     };
     match decision {
+        PsyncDecision::Continue(sent) if ctx.node.env.planted(Mistake::BacklogOffByOne) => continue_sync(ctx, ReplOffset(sent.0 + 1)),
         PsyncDecision::Continue(sent) => continue_sync(ctx, sent),
+        PsyncDecision::Full(PsyncRefusal::BeyondSwitch) if ctx.node.env.planted(Mistake::SwitchIgnored) => {
+            let sent = wanted.before().min(ctx.node.stream.offset());
+            continue_sync(ctx, sent);
+        }
         PsyncDecision::Full(refusal) => {
             let is_ours = ReplId::parse(&replid).is_some_and(|replid| replid == ctx.node.stream.replid);
             told(ctx).has = is_ours.then(|| wanted.before());

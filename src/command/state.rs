@@ -113,6 +113,17 @@ impl Effects {
             (effect, bytes)
         })
     }
+
+    /// The same effects in the wrong order, for a mistake that the simulation must find.
+    pub(super) fn reversed(&self) -> Effects {
+        let mut reversed = Effects { depth: self.depth, ..Effects::default() };
+        let each: Vec<_> = self.each().collect();
+        for (effect, bytes) in each.into_iter().rev() {
+            reversed.bytes.extend_from_slice(bytes);
+            reversed.ends.push(EffectEnd { db: effect.db, end: reversed.bytes.len(), is_apart: effect.is_apart });
+        }
+        reversed
+    }
 }
 
 /// The state of a node.

@@ -5,6 +5,7 @@
 mod allocator;
 mod clock;
 mod disk;
+mod mistakes;
 mod net;
 mod random;
 mod spawn;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 pub use allocator::{Allocator, UnknownAllocator};
 pub use clock::{Clock, CpuUsage, RealClock, thread_cpu_ns};
 pub use disk::{Disk, DiskFile, RealDisk};
+pub use mistakes::Mistake;
 pub use net::{Addr, ListenAddr, Listener, Net, RealNet, Socket};
 pub use random::{Random, SeededRandom};
 pub use spawn::{Feed, RealSpawner, Spawner, WorkerExit, is_unwinding};
@@ -27,6 +29,9 @@ pub struct Env {
     pub disk: Arc<dyn Disk>,
     pub spawner: Arc<dyn Spawner>,
     pub allocator: Arc<dyn Allocator>,
+    /// What a test of the simulation has planted.
+    #[cfg(feature = "sim")]
+    pub mistake: Option<Mistake>,
 }
 
 impl Env {
@@ -39,6 +44,8 @@ impl Env {
             disk: Arc::new(RealDisk),
             spawner: Arc::new(RealSpawner),
             allocator: Arc::new(UnknownAllocator),
+            #[cfg(feature = "sim")]
+            mistake: None,
         }
     }
 }

@@ -160,6 +160,11 @@ impl SimDisk {
         lock(&self.0).changes_left = Some(n);
     }
 
+    /// A disk that has died, or was about to, works again.
+    pub fn revive(&self) {
+        lock(&self.0).changes_left = None;
+    }
+
     /// A file's content now, for tests.
     pub fn content(&self, path: &str) -> Option<Vec<u8>> {
         let file = lock(&self.0).need_file(&absolute(Path::new(path))).ok()?;

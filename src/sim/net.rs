@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures::future::LocalBoxFuture;
@@ -77,6 +77,16 @@ impl Network {
         self.with(|wire, _| wire.latencies.insert((from.ip(), to.ip()), latency));
     }
 
+    /// The direction has the network's delay again.
+    pub fn clear_link_latency(&self, from: Host, to: Host) {
+        self.with(|wire, _| wire.latencies.remove(&(from.ip(), to.ip())));
+    }
+
+    /// Every direction has the network's delay again.
+    pub fn clear_link_latencies(&self) {
+        self.with(|wire, _| wire.latencies.clear());
+    }
+
     /// Bytes that a sender may have under way or unread by its peer, a connection and direction.
     pub fn set_window(&self, bytes: usize) {
         self.with(|wire, _| wire.window = bytes);
@@ -110,6 +120,15 @@ impl Network {
         self.with(|wire, now| {
             wire.blocked.remove(&(a.ip(), b.ip()));
             wire.blocked.remove(&(b.ip(), a.ip()));
+            wire.resume(now);
+        });
+    }
+
+    /// Ends a partition from one host to the other.
+    pub fn heal_one_way(&self, from: Host, to: Host) {
+        self.trace.event(format_args!("heal {} to {}", from.ip(), to.ip()));
+        self.with(|wire, now| {
+            wire.blocked.remove(&(from.ip(), to.ip()));
             wire.resume(now);
         });
     }
@@ -161,6 +180,11 @@ impl Network {
             let side = if ends[0] == from.ip() { 0 } else { 1 };
             self.with(|wire, _| wire.cut_after(id, side, bytes, &self.trace));
         }
+    }
+
+    /// Changes one byte of what is on its way to the end that connected from `addr`. False: nothing of some size is.
+    pub fn corrupt(&self, addr: &Addr) -> bool {
+        self.with(|wire, _| wire.corrupt(addr, &self.trace))
     }
 
     /// Connects to a Unix socket of the host itself.
@@ -342,6 +366,12 @@ impl Listener for SimListener {
         }
     }
 
+    fn accept_now(&mut self) -> io::Result<Box<dyn Socket>> {
+        let waiting = self.network.with(|wire, _| self.state(wire).and_then(|listener| listener.backlog.pop_front()));
+        let id = waiting.ok_or(io::ErrorKind::WouldBlock)?;
+        Ok(Box::new(SimSocket::new(self.network.clone(), id, 1)))
+    }
+
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Box<dyn Socket>>> {
         let accepted: Result<_, io::ErrorKind> = self.network.with(|wire, _| {
             let listener = self.state(wire).ok_or(io::ErrorKind::ConnectionAborted)?;
@@ -402,11 +432,9 @@ impl SimSocket {
     }
 }
 
-impl Socket for SimSocket {
-    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut Vec<u8>, max: usize) -> Poll<io::Result<usize>> {
-        if max == 0 {
-            return Poll::Ready(Ok(0));
-        }
+impl SimSocket {
+    /// Appends what has arrived. If nothing has, the waker will be called.
+    fn read(&self, buf: &mut Vec<u8>, max: usize, waker: Option<&Waker>) -> Poll<io::Result<usize>> {
         self.network.with(|wire, now| {
             let Some(conn) = wire.conns.get_mut(&self.id) else { return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())) };
             let end = &mut conn.ends[self.side];
@@ -418,11 +446,29 @@ impl Socket for SimSocket {
                 EndState::Closed => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
                 EndState::Open | EndState::Connecting if end.fin => Poll::Ready(Ok(0)),
                 EndState::Open | EndState::Connecting => {
-                    end.reader = Some(cx.waker().clone());
+                    if let Some(waker) = waker {
+                        end.reader = Some(waker.clone());
+                    }
                     Poll::Pending
                 }
             }
         })
+    }
+}
+
+impl Socket for SimSocket {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut Vec<u8>, max: usize) -> Poll<io::Result<usize>> {
+        if max == 0 {
+            return Poll::Ready(Ok(0));
+        }
+        self.read(buf, max, Some(cx.waker()))
+    }
+
+    fn read_now(&mut self, buf: &mut Vec<u8>) -> io::Result<usize> {
+        match self.read(buf, 64 << 10, None) {
+            Poll::Ready(read) => read,
+            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+        }
     }
 
     fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {

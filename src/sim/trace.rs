@@ -1,6 +1,7 @@
 //! What happened in a simulated world, a line an event, with the virtual time. The same seed gives the same lines to the byte.
 
 use std::fmt::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use slog::{Drain, KV, Level, Never, OwnedKVList, Record};
@@ -11,18 +12,30 @@ use super::clock::Timeline;
 pub struct Trace {
     timeline: Arc<Timeline>,
     lines: Mutex<Vec<String>>,
+    stopped: AtomicBool,
 }
 
 impl Trace {
     pub(super) fn new(timeline: Arc<Timeline>) -> Self {
-        Trace { timeline, lines: Mutex::new(Vec::new()) }
+        Trace { timeline, lines: Mutex::new(Vec::new()), stopped: AtomicBool::new(false) }
     }
 
     /// Adds a line, stamped with the virtual time in seconds.
     pub fn event(&self, text: fmt::Arguments<'_>) {
+        if self.is_stopped() {
+            return;
+        }
         let now = self.timeline.now_ns() / 1000;
         let line = format!("{}.{:06} {text}", now / 1_000_000, now % 1_000_000);
         self.lines.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push(line);
+    }
+
+    pub(super) fn stop(&self) {
+        self.stopped.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
     }
 
     /// All lines so far, each with its line end.
@@ -48,7 +61,7 @@ impl Drain for LogLines {
     type Err = Never;
 
     fn log(&self, record: &Record<'_>, _: &OwnedKVList) -> Result<(), Never> {
-        if record.level().is_at_least(Level::Info) {
+        if record.level().is_at_least(Level::Info) && !self.trace.is_stopped() {
             let mut pairs = Pairs(String::new());
             // Writing to a string does not fail.
             let _ = record.kv().serialize(record, &mut pairs);

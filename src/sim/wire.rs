@@ -22,6 +22,9 @@ pub struct Latency {
     pub jitter_us: u64,
 }
 
+/// Packets from this size on are parts of something bigger, such as a snapshot.
+const CORRUPTIBLE_BYTES: usize = 512;
+
 /// An end of a connection: 0 connected, 1 accepted.
 pub(super) type Side = usize;
 pub(super) type ConnId = u64;
@@ -324,7 +327,9 @@ impl Wire {
             *left -= bytes.len() as u64;
         }
         pipe.delivered += bytes.len() as u64;
-        trace.event(format_args!("data c{id}.{side} {} bytes {:016x}", bytes.len(), fingerprint(&bytes)));
+        if !trace.is_stopped() {
+            trace.event(format_args!("data c{id}.{side} {} bytes {:016x}", bytes.len(), fingerprint(&bytes)));
+        }
         conn.ends[1 - side].inbox.extend_from_slice(&bytes);
         if cut {
             self.cut(id, trace);
@@ -449,6 +454,22 @@ impl Wire {
             }
         }
         self.forget_if_done(id);
+    }
+
+    /// Changes one byte of a big packet that is on its way to the end that connected from `addr`.
+    pub fn corrupt(&mut self, addr: &Addr, trace: &Trace) -> bool {
+        let Some((id, conn)) = self.conns.iter_mut().find(|(_, conn)| conn.ends[0].addr == *addr) else { return false };
+        let big = conn.pipes[1].packets.iter_mut().find_map(|(_, packet)| match packet {
+            Packet::Data(bytes) if bytes.len() >= CORRUPTIBLE_BYTES => Some(bytes),
+            _ => None,
+        });
+        let Some(bytes) = big else { return false };
+        let mut changed = bytes.to_vec();
+        let at = self.random.below(changed.len() as u64) as usize;
+        changed[at] ^= 1 << self.random.below(8);
+        *bytes = changed.into();
+        trace.event(format_args!("corrupt c{id} byte {at}"));
+        true
     }
 
     pub fn cut_after(&mut self, id: ConnId, side: Side, bytes: u64, trace: &Trace) {

@@ -1,7 +1,4 @@
-//! Whole nodes in the simulated world: a master and slaves, faults between them, and what must hold when the faults are over.
-//!
-//! Each story is a function of its seed. `REPLIKANT_SEED=n` runs that seed alone and prints its trace (into the file `REPLIKANT_TRACE`, if that
-//! is given); `REPLIKANT_SEEDS=n` runs so many, from `REPLIKANT_FIRST_SEED` (1) on. Without either, a few run.
+//! Stories of a master and slaves, each told with a purpose: what goes wrong is chosen by hand, and when by the seed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,6 +8,8 @@ use replikant::env::{Random, SeededRandom};
 use replikant::server::{Node, NodeHandle};
 use replikant::sim::{Host, SimClient, Value, Workload, World};
 use tokio::time::{Instant, sleep};
+
+use super::{assert_same, number, show, trace_of_another_process};
 
 const PORT: u16 = 6379;
 const SEEDS: u64 = 10;
@@ -511,18 +510,11 @@ fn trace_of(name: &str, seed: u64, story: impl AsyncFn(&World)) -> String {
     world.trace()
 }
 
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
-}
-
 /// Runs a story for each seed; the first is run again, here and in a process of its own.
 fn run_seeds(name: &str, story: impl AsyncFn(&World)) {
     if let Some(seed) = number("REPLIKANT_SEED") {
         let trace = trace_of(name, seed, &story);
-        match std::env::var("REPLIKANT_TRACE") {
-            Ok(file) => std::fs::write(file, trace).expect("the trace can be written"),
-            Err(_) => print!("{trace}"),
-        }
+        show(&trace);
         return;
     }
     let first = number("REPLIKANT_FIRST_SEED").unwrap_or(1);
@@ -535,17 +527,7 @@ fn run_seeds(name: &str, story: impl AsyncFn(&World)) {
 
     let trace = trace_of(name, first, &story);
     assert_same(&trace, &trace_of(name, first, &story), "the same process");
-    let folder = tempfile::tempdir().expect("a folder for the trace");
-    let file = folder.path().join("trace");
-    let mut replay = std::process::Command::new(std::env::current_exe().expect("this program has a path"));
-    replay.args(["--exact", name]).env("REPLIKANT_SEED", first.to_string()).env("REPLIKANT_TRACE", &file);
-    assert!(replay.output().expect("the replay runs").status.success());
-    assert_same(&trace, &std::fs::read_to_string(&file).expect("the replay has written its trace"), "another process");
-}
-
-fn assert_same(a: &str, b: &str, place: &str) {
-    let differs = a.lines().zip(b.lines()).enumerate().find(|(_, (a, b))| a != b);
-    assert!(a == b, "the same seed has another trace in {place}, first at {differs:?}");
+    assert_same(&trace, &trace_of_another_process(&format!("stories::{name}"), first), "another process");
 }
 
 #[test]
