@@ -14,6 +14,10 @@ const DIGITS: usize = 9;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Op {
     Set,
+    /// Values that nothing compresses.
+    SetNoise,
+    /// Members of one sorted set, each time with another score.
+    Zadd,
     Get,
     Incr,
     /// Sets a counter to zero.
@@ -23,45 +27,74 @@ pub enum Op {
 impl Op {
     pub fn name(self) -> &'static str {
         match self {
-            Op::Set => "SET",
+            Op::Set | Op::SetNoise => "SET",
+            Op::Zadd => "ZADD",
             Op::Get => "GET",
             Op::Incr => "INCR",
             Op::Counter => "counters",
         }
     }
 
-    /// One request with a key of zeros, and where the patched digits of the key begin.
-    fn template(self) -> (Vec<u8>, usize) {
+    /// One request with a key of zeros.
+    fn template(self) -> Template {
+        if self == Op::Zadd {
+            let text = format!("*4\r\n$4\r\nZADD\r\n$3\r\nbig\r\n${DIGITS}\r\n{:09}\r\n${KEY_BYTES}\r\nmbr:{:012}\r\n", 0, 0);
+            let score = text.find(&"0".repeat(DIGITS)).expect("just put in");
+            return Template { digits_at: text.len() - 2 - DIGITS, score_at: Some(score), bytes: text.into_bytes() };
+        }
         let (command, prefix, value) = match self {
             Op::Set => ("SET", "key", Some("v".repeat(VALUE_BYTES))),
-            Op::Get => ("GET", "key", None),
+            Op::SetNoise => ("SET", "key", Some((0..VALUE_BYTES as u32).map(noise).collect())),
             Op::Incr => ("INCR", "cnt", None),
             Op::Counter => ("SET", "cnt", Some("0".to_owned())),
+            Op::Get | Op::Zadd => ("GET", "key", None),
         };
         let words = 2 + usize::from(value.is_some());
         let mut text = format!("*{words}\r\n${}\r\n{command}\r\n${KEY_BYTES}\r\n{prefix}:{:012}\r\n", command.len(), 0);
-        let digits = text.len() - 2 - DIGITS;
+        let digits_at = text.len() - 2 - DIGITS;
         if let Some(value) = value {
             text += &format!("${}\r\n{value}\r\n", value.len());
         }
-        (text.into_bytes(), digits)
+        Template { bytes: text.into_bytes(), digits_at, score_at: None }
     }
 
     /// What a good reply begins with.
-    fn sign(self) -> u8 {
+    pub fn sign(self) -> u8 {
         match self {
-            Op::Set | Op::Counter => b'+',
+            Op::Set | Op::SetNoise | Op::Counter => b'+',
             Op::Get => b'$',
-            Op::Incr => b':',
+            Op::Incr | Op::Zadd => b':',
         }
     }
 
     /// The length of every reply, or `None` when replies are lines of differing length.
     fn reply_bytes(self) -> Option<usize> {
         match self {
-            Op::Set | Op::Counter => Some("+OK\r\n".len()),
+            Op::Set | Op::SetNoise | Op::Counter => Some("+OK\r\n".len()),
             Op::Get => Some("$64\r\n".len() + VALUE_BYTES + 2),
-            Op::Incr => None,
+            Op::Incr | Op::Zadd => None,
+        }
+    }
+}
+
+/// A letter or digit that has nothing to do with the one before.
+fn noise(number: u32) -> char {
+    char::from_digit(number.wrapping_mul(2_654_435_761).rotate_left(7) % 36, 36).expect("a digit")
+}
+
+/// A request, with where the patched digits of its key begin, and those of a score.
+struct Template {
+    bytes: Vec<u8>,
+    digits_at: usize,
+    score_at: Option<usize>,
+}
+
+impl Template {
+    /// Makes a copy of the bytes the request for this key.
+    fn patch(&self, digits: &Digits, request: &mut [u8], key: u64, turn: u64) {
+        digits.patch(&mut request[self.digits_at..self.digits_at + DIGITS], key);
+        if let Some(at) = self.score_at {
+            digits.patch(&mut request[at..at + DIGITS], (key * 7919 + turn * 104_729) % 1_000_000_000);
         }
     }
 }
@@ -124,8 +157,9 @@ struct Conn {
 pub struct Generator {
     op: Op,
     pipeline: usize,
-    request_bytes: usize,
-    digits_at: usize,
+    template: Template,
+    /// Requests so far.
+    turn: u64,
     keys: Keys,
     digits: Digits,
     epoll: Epoll,
@@ -186,27 +220,16 @@ impl Generator {
     }
 
     fn with_keys(port: u16, op: Op, pipeline: usize, connections: usize, keys: Keys) -> Generator {
-        let (template, digits_at) = op.template();
+        let template = op.template();
         let epoll = Epoll::new();
         let conns: Vec<Conn> = (0..connections)
             .map(|number| {
                 let stream = connect(port);
                 epoll.watch(&stream, number, false, false);
-                Conn { stream, requests: template.repeat(pipeline), written: 0, pending: 0, first_byte_seen: false }
+                Conn { stream, requests: template.bytes.repeat(pipeline), written: 0, pending: 0, first_byte_seen: false }
             })
             .collect();
-        Generator {
-            op,
-            pipeline,
-            request_bytes: template.len(),
-            digits_at,
-            keys,
-            digits: Digits::new(),
-            epoll,
-            conns,
-            started: false,
-            buffer: vec![0; 256 * 1024],
-        }
+        Generator { op, pipeline, template, turn: 0, keys, digits: Digits::new(), epoll, conns, started: false, buffer: vec![0; 256 * 1024] }
     }
 
     /// Drives all connections for this long; how many replies came.
@@ -257,8 +280,9 @@ impl Generator {
 
     fn start_batch(&mut self, number: usize) {
         let conn = &mut self.conns[number];
-        for request in conn.requests.chunks_exact_mut(self.request_bytes) {
-            self.digits.patch(&mut request[self.digits_at..self.digits_at + DIGITS], self.keys.next());
+        for request in conn.requests.chunks_exact_mut(self.template.bytes.len()) {
+            self.turn += 1;
+            self.template.patch(&self.digits, request, self.keys.next(), self.turn);
         }
         conn.written = 0;
         conn.first_byte_seen = false;
@@ -313,21 +337,24 @@ pub fn connect(port: u16) -> TcpStream {
 
 /// One request of `op` for a key, for loads that send one at a time.
 pub struct Single {
+    template: Template,
     bytes: Vec<u8>,
-    digits_at: usize,
+    turn: u64,
     digits: Digits,
     keys: Keys,
 }
 
 impl Single {
     pub fn new(op: Op, keys: u64) -> Single {
-        let (bytes, digits_at) = op.template();
-        Single { bytes, digits_at, digits: Digits::new(), keys: Keys::Random { state: 0x9E37_79B9_7F4A_7C15, count: keys } }
+        let template = op.template();
+        let bytes = template.bytes.clone();
+        Single { template, bytes, turn: 0, digits: Digits::new(), keys: Keys::Random { state: 0x9E37_79B9_7F4A_7C15, count: keys } }
     }
 
     pub fn next(&mut self) -> &[u8] {
+        self.turn += 1;
         let key = self.keys.next();
-        self.digits.patch(&mut self.bytes[self.digits_at..self.digits_at + DIGITS], key);
+        self.template.patch(&self.digits, &mut self.bytes, key, self.turn);
         &self.bytes
     }
 }

@@ -7,6 +7,7 @@
 #[path = "../../tests/support/mod.rs"]
 mod support;
 
+mod busy;
 mod cpu;
 mod embed;
 mod load;
@@ -14,11 +15,14 @@ mod memory;
 mod options;
 mod steady;
 mod sync;
+mod sync_reader;
+mod sync_writer;
 mod turns;
 
 use options::Options;
 
 fn main() {
+    busy::be_busy_if_asked();
     let options = match Options::parse(std::env::args().skip(1)) {
         Ok(options) => options,
         Err(text) => {

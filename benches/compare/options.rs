@@ -17,7 +17,9 @@ pub const USAGE: &str = "cargo bench --bench compare -- [options]
   --connections N,N   (default: 50,500)
   --keys N            keys of the cpu, memory, shapes and steady parts (default: 1000000)
   --elements N        elements of the turns part (default: 5000000)
-  --sync-keys N,N     (default: 1000000,5000000)
+  --sync-keys N,N     keys, or members of the sorted set, of the sync part (default: 5000000)
+  --sync-shapes S     of keys, zset: many keys, or one sorted set (default: both)
+  --links N,N         speeds of the slave's link in MB/s, 0 for the loopback's own (default: 0,20)
   --rate N            writes a second during a sync (default: 20000)
   --quick             one short round of everything, to see that it works";
 
@@ -33,6 +35,8 @@ pub struct Options {
     pub keys: u64,
     pub elements: u64,
     pub sync_keys: Vec<u64>,
+    pub sync_shapes: Vec<Op>,
+    pub links: Vec<u64>,
     pub rate: u64,
     pub control: Duration,
 }
@@ -49,7 +53,9 @@ impl Options {
             connections: vec![50, 500],
             keys: 1_000_000,
             elements: 5_000_000,
-            sync_keys: vec![1_000_000, 5_000_000],
+            sync_keys: vec![5_000_000],
+            sync_shapes: vec![Op::SetNoise, Op::Zadd],
+            links: vec![0, 20],
             rate: 20_000,
             control: Duration::from_secs(5),
         };
@@ -86,6 +92,8 @@ impl Options {
                 "--keys" => options.keys = number()?,
                 "--elements" => options.elements = number()?,
                 "--sync-keys" => options.sync_keys = numbers()?,
+                "--sync-shapes" => options.sync_shapes = items.iter().map(|item| shape(item)).collect::<Option<_>>().ok_or_else(wrong)?,
+                "--links" => options.links = numbers()?,
                 "--rate" => options.rate = number()?,
                 _ => return Err(format!("{arg}?\n{USAGE}")),
             }
@@ -105,6 +113,14 @@ impl Options {
 
     pub fn wants(&self, part: &str) -> bool {
         self.parts.iter().any(|wanted| wanted == part)
+    }
+}
+
+fn shape(name: &str) -> Option<Op> {
+    match name {
+        "keys" => Some(Op::SetNoise),
+        "zset" => Some(Op::Zadd),
+        _ => None,
     }
 }
 

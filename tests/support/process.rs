@@ -40,6 +40,12 @@ pub fn cpu_us(pid: u32) -> u64 {
     nanos / 1000
 }
 
+/// CPU time of the process's first thread in microseconds.
+pub fn thread_us(pid: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/schedstat")).unwrap_or_default();
+    text.split_ascii_whitespace().next().and_then(|word| word.parse::<u64>().ok()).unwrap_or(0) / 1000
+}
+
 /// How long the process's first thread, the one that serves clients, has been ready to run without a core, in microseconds.
 pub fn waited_us(pid: u32) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/schedstat")).unwrap_or_default();
