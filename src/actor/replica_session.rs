@@ -383,7 +383,7 @@ impl ReplicaSession {
         let Some(client) = state.clients.get_mut(slot) else { return };
         let (Some(replica), Some(backlog)) = (client.replica.as_deref_mut(), state.stream.backlog()) else { return };
         if replica.sent >= state.stream.offset() {
-            replica.catching_up = false;
+            replica.note_all_sent();
             return;
         }
         let spilled = backlog.spilled_after(replica.sent);
@@ -420,7 +420,7 @@ impl ReplicaSession {
             }
             // More may be left than one burst: go on after the others.
             _ if replica.sent < state.stream.offset() => self.resume(ctx),
-            _ => replica.catching_up = false,
+            _ => replica.note_all_sent(),
         }
     }
 

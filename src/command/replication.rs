@@ -224,7 +224,7 @@ fn acknowledge(ctx: &mut Ctx<'_>, offset: &[u8]) {
     if let Some(in_aof) = in_aof.and_then(|n| u64::try_from(n).ok()) {
         replica.aof_ack_offset = replica.aof_ack_offset.max(ReplOffset(in_aof));
     }
-    replica.ack_ms = now_ms;
+    (replica.ack_ms, replica.has_acked) = (now_ms, true);
     if replica.state == ReplicaState::WaitAck {
         // It has loaded the snapshot: now the stream may follow.
         replica.state = ReplicaState::Online;

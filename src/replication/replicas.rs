@@ -53,8 +53,10 @@ pub struct Replica {
     pub ack_ms: i64,
     /// The next byte of the stream to send is the one after this.
     pub sent: ReplOffset,
-    /// It has not yet been sent all there was since its sync began: `client-output-buffer-limit` does not count.
+    /// It has not yet been sent all there was after it acknowledged its sync: `client-output-buffer-limit` does not count.
     pub catching_up: bool,
+    /// It has acknowledged something by this connection.
+    pub has_acked: bool,
     /// Steady ms when its socket last took something.
     pub progress_ms: i64,
     /// The snapshot that it is being sent, until it acknowledges it.
@@ -76,6 +78,13 @@ pub struct Replica {
 }
 
 impl Replica {
+    /// All there is has been sent. While it loads its snapshot that is only what the sockets hold.
+    pub fn note_all_sent(&mut self) {
+        if self.has_acked || self.plain_sync {
+            self.catching_up = false;
+        }
+    }
+
     /// It follows the stream.
     pub fn is_online(&self) -> bool {
         self.state == ReplicaState::Online
@@ -109,6 +118,7 @@ impl Default for Replica {
             ack_ms: 0,
             sent: ReplOffset(0),
             catching_up: false,
+            has_acked: false,
             progress_ms: 0,
             snapshot: None,
             sync_permille: None,

@@ -12,8 +12,9 @@ use crate::replication::{ReplOffset, StreamPos};
 
 /// Bytes a block; slaves are sent slices of the same blocks.
 pub(super) const BLOCK_BYTES: usize = 64 * 1024;
-/// Blocks that one append or look around frees.
-const TRIM_BLOCKS_MAX: usize = 4;
+/// Blocks that one append frees, and one look at the slaves, which happens once a turn and twice a second.
+pub(super) const TRIM_BLOCKS_APPEND: usize = 4;
+pub(super) const TRIM_BLOCKS_LOOK: usize = 32;
 /// Bytes of one file of a spill: what is not needed any more goes file by file.
 pub const SPILL_SEGMENT_BYTES: u64 = 8 << 20;
 /// A spill begins only for so much, so that a slave that is just a little slow does not begin and end one all the time.
@@ -131,12 +132,12 @@ impl Backlog {
         self.end.saturating_sub(limits.backlog_bytes.saturating_add(limits.memory_bytes))
     }
 
-    /// Frees a few blocks that lie before `keep_from` or are in the file: what is left goes with the next ones, so that no turn frees hundreds of
+    /// Frees some blocks that lie before `keep_from` or are in the file: what is left goes with the next ones, so that no turn frees hundreds of
     /// megabytes when a slave that was far behind has gone.
-    pub(super) fn trim(&mut self, keep_from: u64, limits: &SpillLimits) {
+    pub(super) fn trim(&mut self, keep_from: u64, limits: &SpillLimits, blocks_max: usize) {
         let memory_from = self.memory_from(limits);
         let free_to = self.spill.as_ref().map_or(keep_from, |spill| keep_from.max(spill.written_to.min(memory_from)));
-        for _ in 0..TRIM_BLOCKS_MAX {
+        for _ in 0..blocks_max {
             match self.blocks.front() {
                 Some(front) if self.memory_start + front.len() as u64 <= free_to => {
                     self.memory_start += front.len() as u64;

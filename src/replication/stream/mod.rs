@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::{ReplId, ReplOffset, StreamPos};
 use crate::keyspace::DbIndex;
+use backlog::{TRIM_BLOCKS_APPEND, TRIM_BLOCKS_LOOK};
 
 pub use backlog::{Backlog, SPILL_SEGMENT_BYTES, SpillLimits, SpillRefusal};
 
@@ -84,7 +85,7 @@ impl Stream {
 
     pub fn set_backlog_bytes(&mut self, bytes: u64) {
         self.limits.backlog_bytes = bytes;
-        self.trim();
+        self.trim(TRIM_BLOCKS_LOOK);
     }
 
     /// True once slaves or a backlog want the stream: until then nothing is numbered, as in Redis.
@@ -116,7 +117,7 @@ impl Stream {
         let Some(backlog) = &mut self.backlog else { return };
         backlog.append(bytes);
         self.offset.0 += bytes.len() as u64;
-        self.trim();
+        self.trim(TRIM_BLOCKS_APPEND);
     }
 
     /// A slave has applied these bytes of its master's stream. They are counted even where no backlog is kept.
@@ -125,7 +126,7 @@ impl Stream {
             backlog.append(bytes);
         }
         self.offset.0 += bytes.len() as u64;
-        self.trim();
+        self.trim(TRIM_BLOCKS_APPEND);
     }
 
     /// The next write says SELECT again (start of a full sync, promotion).
@@ -177,7 +178,7 @@ impl Stream {
     /// Keeps the bytes after `offset` for slaves that have not been sent them; `None`: nobody is behind.
     pub fn hold_from(&mut self, offset: Option<ReplOffset>) {
         self.hold_from = offset;
-        self.trim();
+        self.trim(TRIM_BLOCKS_LOOK);
     }
 
     /// As `hold_from`, for one more slave.
@@ -190,10 +191,10 @@ impl Stream {
         self.hold_from.map_or(by_size, |held| held.0.min(by_size))
     }
 
-    fn trim(&mut self) {
+    fn trim(&mut self, blocks_max: usize) {
         let keep_from = self.keep_from();
         if let Some(backlog) = &mut self.backlog {
-            backlog.trim(keep_from, &self.limits);
+            backlog.trim(keep_from, &self.limits, blocks_max);
         }
     }
 
@@ -218,7 +219,7 @@ impl Stream {
         if let Some(backlog) = &mut self.backlog {
             backlog.spilled_to(offset);
         }
-        self.trim();
+        self.trim(TRIM_BLOCKS_LOOK);
     }
 
     /// The spill can't be written any more.
