@@ -114,7 +114,7 @@ async fn checkout(carts: web::Data<RemoteClient>, user: web::Path<String>) -> Re
 
 /// `POST /promote`: the replica becomes the master, and both its name and that of its history are told.
 async fn promote(carts: web::Data<RemoteClient>) -> Result<HttpResponse, Failure> {
-    let batch = Batch::new().add(&["REPLICAOF", "NO", "ONE"]).add(&["ROLE"]);
+    let batch = Batch::new().cmd(&["REPLICAOF", "NO", "ONE"]).cmd(&["ROLE"]);
     let (_, role): (Value, (String, Value, Value)) = carts.pipeline(&batch).await?;
     Ok(HttpResponse::Ok().body(format!("{}\n", role.0)))
 }

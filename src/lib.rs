@@ -9,7 +9,7 @@
 //!     let slave = Node::builder().replica_of("127.0.0.1", master.port()).start().await?;
 //!     let client = master.client(); // no socket: the same turn, a microsecond
 //!     client.set("greeting", "hello").await?;
-//!     let (hits, len): (i64, u64) = client.transaction(&Batch::new().add(&["INCR", "hits"]).add(&["LPUSH", "log", "x"])).await?;
+//!     let (hits, len): (i64, u64) = client.transaction(&Batch::new().cmd(&["INCR", "hits"]).cmd(&["LPUSH", "log", "x"])).await?;
 //!     client.wait_for_replicas(1, std::time::Duration::from_secs(5)).await?;
 //!     println!("{hits} {len}; any Redis client can talk to {}", slave.addrs()[0]);
 //!     slave.stop(None).await;
@@ -21,7 +21,7 @@
 //!
 //! - [`server`]: nodes, and clients of this process: typed commands, batches, transactions, channels, blocking commands, events, an actor for other actors.
 //! - [`feed`]: a change feed that follows the stream of any master, survives restarts, and knows its place.
-//! - [`config`], [`env`], [`log`]: what a node is told, the world it lives in, where it logs.
+//! - [`config`], [`env`](mod@env), [`log`]: what a node is told, the world it lives in, where it logs.
 //! - `sim` (feature `sim`): a simulated world for the same nodes, by seed.
 //!
 //! A node lives on the thread that starts it, in that thread's actix `System` (any tokio `LocalSet` will do), uses the `slog` logger that it is given, and

@@ -91,8 +91,9 @@ impl Turn {
             self.prefetch(state);
             self.execute(state);
             self.release(shell, state);
-            if state.env.clock.monotonic_ns() - started_ns > TURN_NS {
-                break !shell.inbox.borrow().is_empty() || state.blocked.has_news();
+            let left = !shell.inbox.borrow().is_empty() || state.blocked.has_news();
+            if !left || state.env.clock.monotonic_ns() - started_ns > TURN_NS {
+                break left;
             }
         };
         self.flush(shell, state);

@@ -220,6 +220,9 @@ impl Link {
     }
 }
 
+/// What comes of a snapshot's reader.
+type Reading = oneshot::Receiver<Result<ReadSnapshot, LoadError>>;
+
 /// A link that is not there yet.
 struct Opening<'a> {
     options: &'a FeedBuilder,
@@ -227,7 +230,7 @@ struct Opening<'a> {
     socket: Box<dyn Socket>,
     input: Vec<u8>,
     handshake: ReplicaHandshake,
-    snapshot: Option<(Box<dyn Feed>, oneshot::Receiver<Result<ReadSnapshot, LoadError>>)>,
+    snapshot: Option<(Box<dyn Feed>, Reading)>,
 }
 
 impl Opening<'_> {

@@ -40,7 +40,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use place::Place;
-pub use snapshot::{SnapshotKey, SnapshotValue};
+pub use snapshot::{FieldValue, SnapshotKey, SnapshotValue, StreamItem};
 
 use crate::env::Env;
 use crate::rdb::LoadError;

@@ -19,6 +19,12 @@ pub struct SnapshotKey {
     pub value: SnapshotValue,
 }
 
+/// A field and its value.
+pub type FieldValue = (Vec<u8>, Vec<u8>);
+
+/// The id of a stream's entry, and its fields and values.
+pub type StreamItem = (String, Vec<FieldValue>);
+
 /// What a key of a snapshot holds.
 #[derive(Clone, Debug, PartialEq)]
 pub enum SnapshotValue {
@@ -29,11 +35,11 @@ pub enum SnapshotValue {
     /// A set.
     Set(Vec<Vec<u8>>),
     /// A hash: fields and values.
-    Hash(Vec<(Vec<u8>, Vec<u8>)>),
+    Hash(Vec<FieldValue>),
     /// A sorted set: members and scores.
     SortedSet(Vec<(Vec<u8>, f64)>),
     /// A stream: ids, each with its fields and values. Consumer groups are left out.
-    Stream(Vec<(String, Vec<(Vec<u8>, Vec<u8>)>)>),
+    Stream(Vec<StreamItem>),
 }
 
 /// A snapshot that has been read to its end.

@@ -65,7 +65,7 @@ fn a_snapshot_comes_first_then_every_change_with_its_database() {
         assert_eq!(change(&mut feed).await, (0, "SET k 1".to_owned(), false));
         let other = client.connect();
         other.call(&["SELECT", "3"]).await.unwrap();
-        let _: Value = other.transaction(&Batch::new().add(&["INCR", "n"]).add(&["INCR", "n"]).add(&["GET", "n"])).await.unwrap();
+        let _: Value = other.transaction(&Batch::new().cmd(&["INCR", "n"]).cmd(&["INCR", "n"]).cmd(&["GET", "n"])).await.unwrap();
         let first = change(&mut feed).await;
         assert_eq!((first.0, first.2), (3, true));
         assert!(!change(&mut feed).await.2);

@@ -25,12 +25,12 @@ impl Batch {
     }
 
     /// Adds a command: its name and its arguments.
-    pub fn add<A: AsRef<[u8]>>(mut self, args: &[A]) -> Self {
+    pub fn cmd<A: AsRef<[u8]>>(mut self, args: &[A]) -> Self {
         self.push(args);
         self
     }
 
-    /// As [`Batch::add`], in place.
+    /// As [`Batch::cmd`], in place.
     pub fn push<A: AsRef<[u8]>>(&mut self, args: &[A]) {
         let args: smallvec::SmallVec<[&[u8]; 16]> = args.iter().map(AsRef::as_ref).collect();
         match check(&args) {

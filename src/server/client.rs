@@ -59,7 +59,7 @@ impl Client {
     /// # actix_rt::System::new().block_on(async {
     /// # let node = Node::builder().no_listener().start().await?;
     /// let client = node.client();
-    /// let batch = Batch::new().add(&["SET", "n", "5"]).add(&["INCR", "n"]).add(&["LLEN", "n"]);
+    /// let batch = Batch::new().cmd(&["SET", "n", "5"]).cmd(&["INCR", "n"]).cmd(&["LLEN", "n"]);
     /// let results: Vec<Result<replikant::server::Value, ReplyError>> = client.pipeline(&batch).await?;
     /// assert!(results[0].is_ok() && results[1].is_ok());
     /// assert_eq!(results[2].as_ref().unwrap_err().code(), "WRONGTYPE");
@@ -79,7 +79,7 @@ impl Client {
     /// # actix_rt::System::new().block_on(async {
     /// # let node = Node::builder().no_listener().start().await?;
     /// let client = node.client();
-    /// let batch = Batch::new().add(&["INCR", "hits"]).add(&["RPUSH", "log", "a", "b"]);
+    /// let batch = Batch::new().cmd(&["INCR", "hits"]).cmd(&["RPUSH", "log", "a", "b"]);
     /// let (hits, len): (i64, i64) = client.transaction(&batch).await?;
     /// assert_eq!((hits, len), (1, 2));
     ///
@@ -88,7 +88,7 @@ impl Client {
     /// own.watch(&["hits"]).await?;
     /// let hits: i64 = own.get("hits").await?.map_or(0, |text| String::from_utf8_lossy(&text).parse().unwrap());
     /// client.incr("hits").await?;
-    /// let done: Option<(bool,)> = own.transaction::<Option<Vec<bool>>>(&Batch::new().add(&["SET", "hits", &(hits * 2).to_string()])).await?.map(|_| (true,));
+    /// let done: Option<(bool,)> = own.transaction::<Option<Vec<bool>>>(&Batch::new().cmd(&["SET", "hits", &(hits * 2).to_string()])).await?.map(|_| (true,));
     /// assert_eq!(done, None);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// # }).unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::convert::{FromValue, Typed};
-use super::{ClientError, StreamEntry};
+use super::{ClientError, KeyEntries, Pair, StreamEntry};
 use crate::resp::Value;
 
 /// What a client of this process can say: the common commands with types, and any other by [`Commands::call`]. Keys and values are bytes: texts, vectors,
@@ -194,7 +194,7 @@ pub trait Commands {
     }
 
     /// HGETALL: fields and values.
-    fn hgetall(&self, key: impl AsRef<[u8]>) -> Typed<Self::Reply, Vec<(Vec<u8>, Vec<u8>)>> {
+    fn hgetall(&self, key: impl AsRef<[u8]>) -> Typed<Self::Reply, Vec<Pair>> {
         say(self, &[b"HGETALL", key.as_ref()])
     }
 
@@ -241,7 +241,7 @@ pub trait Commands {
     }
 
     /// BLPOP: the key and its first element, or `None` after the time-out (zero: waits for ever). Dropping the future ends the wait, and takes nothing.
-    fn blpop<K: AsRef<[u8]>>(&self, keys: &[K], timeout: Duration) -> Typed<Self::Reply, Option<(Vec<u8>, Vec<u8>)>> {
+    fn blpop<K: AsRef<[u8]>>(&self, keys: &[K], timeout: Duration) -> Typed<Self::Reply, Option<Pair>> {
         let seconds = seconds(timeout);
         let mut args = with(&[b"BLPOP"], keys);
         args.push(seconds.as_bytes());
@@ -249,7 +249,7 @@ pub trait Commands {
     }
 
     /// BRPOP: as [`Commands::blpop`], the last element.
-    fn brpop<K: AsRef<[u8]>>(&self, keys: &[K], timeout: Duration) -> Typed<Self::Reply, Option<(Vec<u8>, Vec<u8>)>> {
+    fn brpop<K: AsRef<[u8]>>(&self, keys: &[K], timeout: Duration) -> Typed<Self::Reply, Option<Pair>> {
         let seconds = seconds(timeout);
         let mut args = with(&[b"BRPOP"], keys);
         args.push(seconds.as_bytes());
@@ -336,7 +336,7 @@ pub trait Commands {
     }
 
     /// XREAD BLOCK: the entries behind an id (`$`: those to come) of each key that has some; empty after the time-out (zero: waits for ever).
-    fn xread_blocking(&self, key: impl AsRef<[u8]>, after: &str, timeout: Duration) -> Typed<Self::Reply, Vec<(Vec<u8>, Vec<StreamEntry>)>> {
+    fn xread_blocking(&self, key: impl AsRef<[u8]>, after: &str, timeout: Duration) -> Typed<Self::Reply, Vec<KeyEntries>> {
         Typed::new(self.send_blocking(&[b"XREAD", b"BLOCK", millis_or_zero(timeout).as_bytes(), b"STREAMS", key.as_ref(), after.as_bytes()]))
     }
 

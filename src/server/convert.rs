@@ -201,19 +201,25 @@ impl<K: FromValue + Ord, V: FromValue> FromValue for BTreeMap<K, V> {
     }
 }
 
+/// A field or key, and its value.
+pub type Pair = (Vec<u8>, Vec<u8>);
+
+/// A stream's key, and some of its entries.
+pub type KeyEntries = (Vec<u8>, Vec<StreamEntry>);
+
 /// An entry of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamEntry {
     /// Its id, such as `1526919030474-55`.
     pub id: String,
     /// Fields and values, in order.
-    pub fields: Vec<(Vec<u8>, Vec<u8>)>,
+    pub fields: Vec<Pair>,
 }
 
 impl FromValue for StreamEntry {
     fn from_value(value: Value) -> Result<Self, ClientError> {
         let [id, fields] = fixed(value)?;
-        Ok(StreamEntry { id: String::from_value(id)?, fields: <(Vec<u8>, Vec<u8>)>::many(fields)? })
+        Ok(StreamEntry { id: String::from_value(id)?, fields: Pair::many(fields)? })
     }
 }
 

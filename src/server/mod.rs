@@ -43,7 +43,7 @@ pub use batch::Batch;
 pub use builder::{BuildError, NodeBuilder};
 pub use client::{Call, Client};
 pub use commands::Commands;
-pub use convert::{FromValue, StreamEntry, Typed};
+pub use convert::{FromValue, KeyEntries, Pair, StreamEntry, Typed};
 pub use error::ClientError;
 pub use events::NodeEvents;
 pub use node::{Node, NodeHandle};

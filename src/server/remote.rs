@@ -39,7 +39,7 @@ const MAILBOX_LEN: usize = 1024;
 /// let node = Node::builder().no_listener().start().await?;
 /// let address = node.actor();
 /// assert_eq!(address.send(Say::new(&["INCR", "hits"])).await?, Ok(Value::Int(1)));
-/// let both = address.send(SayTogether::transaction(Batch::new().add(&["INCR", "hits"]).add(&["DEL", "hits"]))).await?;
+/// let both = address.send(SayTogether::transaction(Batch::new().cmd(&["INCR", "hits"]).cmd(&["DEL", "hits"]))).await?;
 /// assert_eq!(both, Ok(Value::Array(vec![Value::Int(2), Value::Int(1)])));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// # }).unwrap();
@@ -60,7 +60,7 @@ pub struct Say {
 impl Say {
     /// A command's name and arguments. It must not wait.
     pub fn new<A: AsRef<[u8]>>(args: &[A]) -> Self {
-        Say { batch: Batch::new().add(args).shared(), blocks: false }
+        Say { batch: Batch::new().cmd(args).shared(), blocks: false }
     }
 
     /// A command that may wait, such as BLPOP. It goes on waiting when the sender waits no more; [`RemoteClient`]'s blocking calls end then.

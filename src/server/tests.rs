@@ -124,24 +124,24 @@ fn batches_and_transactions() {
     run(async {
         let node = node().await;
         let client = node.client();
-        let batch = Batch::new().add(&["SET", "a", "1"]).add(&["INCR", "a"]).add(&["LPUSH", "a", "x"]);
+        let batch = Batch::new().cmd(&["SET", "a", "1"]).cmd(&["INCR", "a"]).cmd(&["LPUSH", "a", "x"]);
         let results: Vec<Result<Value, ReplyError>> = client.pipeline(&batch).await.unwrap();
         assert_eq!(results[1], Ok(Value::Int(2)));
         assert_eq!(results[2].as_ref().unwrap_err().kind(), ErrorKind::WrongType);
-        let (n, list): (i64, u64) = client.transaction(&Batch::new().add(&["INCR", "a"]).add(&["RPUSH", "l", "x"])).await.unwrap();
+        let (n, list): (i64, u64) = client.transaction(&Batch::new().cmd(&["INCR", "a"]).cmd(&["RPUSH", "l", "x"])).await.unwrap();
         assert_eq!((n, list), (3, 1));
         // One that can't be queued undoes all, and is the error.
-        let refused = client.transaction::<Value>(&Batch::new().add(&["INCR", "a"]).add(&["NOSUCH"])).await;
+        let refused = client.transaction::<Value>(&Batch::new().cmd(&["INCR", "a"]).cmd(&["NOSUCH"])).await;
         assert!(matches!(&refused, Err(ClientError::Refused(error)) if error.text().contains("NOSUCH")), "{refused:?}");
         assert_eq!(client.get("a").await, Ok(Some(b"3".to_vec())));
         let own = client.connect();
         own.watch(&["a"]).await.unwrap();
         client.incr("a").await.unwrap();
-        let batch = Batch::new().add(&["SET", "a", "0"]);
+        let batch = Batch::new().cmd(&["SET", "a", "0"]);
         assert_eq!(own.transaction::<Option<Vec<Value>>>(&batch).await, Ok(None));
         assert!(own.transaction::<Option<Vec<Value>>>(&batch).await.unwrap().is_some());
         assert_eq!(client.pipeline::<Value>(&Batch::new()).await, Err(ClientError::Empty));
-        assert_eq!(client.pipeline::<Value>(&batch.add(&["Monitor"])).await, Err(ClientError::NotHere("Monitor".to_owned())));
+        assert_eq!(client.pipeline::<Value>(&batch.cmd(&["Monitor"])).await, Err(ClientError::NotHere("Monitor".to_owned())));
         for name in ["subscribe", "HELLO", "reset", "quit", "psync"] {
             assert_eq!(client.call(&[name]).await, Err(ClientError::NotHere(name.to_owned())));
         }
@@ -278,10 +278,10 @@ fn other_threads_speak_to_a_node_and_to_no_other_connection() {
                 assert_eq!(remote.publish("news", "hi").await?, 1);
                 assert_eq!(news.next().await.map(|message| message.payload), Some(b"hi".to_vec()));
                 drop(news);
-                let sums: Vec<i64> = remote.pipeline(&Batch::new().add(&["INCR", "n"]).add(&["INCR", "n"])).await?;
+                let sums: Vec<i64> = remote.pipeline(&Batch::new().cmd(&["INCR", "n"]).cmd(&["INCR", "n"])).await?;
                 assert_eq!(sums, [1, 2]);
                 assert_eq!(remote.call(&["SELECT", "1"]).await, Err(ClientError::NotHere("SELECT".to_owned())));
-                let batch = Batch::new().add(&["INCR", "n"]).add(&["client", "no-evict", "on"]);
+                let batch = Batch::new().cmd(&["INCR", "n"]).cmd(&["client", "no-evict", "on"]);
                 assert_eq!(remote.transaction::<Value>(&batch).await, Err(ClientError::NotHere("client".to_owned())));
                 let mut waits = remote.blpop(&["list"], Duration::ZERO);
                 assert!((&mut waits).now_or_never().is_none());
