@@ -11,7 +11,6 @@ use super::replica_session::{BeginSnapshot, ReplicaSession, Source};
 use super::replication_master::ReplicationMaster;
 use super::snapshot_worker::{Release, SnapshotWorker, Task};
 use crate::command::{ClientFlags, NodeState, Slot, replica_address};
-use crate::config::ReplDialect;
 use crate::keyspace::SnapshotId;
 use crate::rdb::Dialect;
 use crate::replication::{AdmissionRules, Made, ReplOffset, Replica, ReplicaState, SharedSnapshot, StreamKept, SyncId};
@@ -68,14 +67,8 @@ fn replica(state: &mut NodeState, slot: Slot) -> Option<&mut Replica> {
 
 /// What a slave is known to read, or else what the directive says that it does.
 fn dialect_of(state: &NodeState, slot: Slot) -> Dialect {
-    let untold = match state.config.repl_dialect {
-        ReplDialect::V6_2 => Dialect::Oldest,
-        ReplDialect::V7_0 => Dialect::V7_0,
-        ReplDialect::V7_2 => Dialect::V7_2,
-        ReplDialect::V8_2 => Dialect::Full,
-    };
     let replica = state.clients.get(slot).and_then(|client| client.replica.as_ref());
-    replica.map_or(untold, |replica| replica.dialect(untold))
+    replica.map_or(Dialect::Oldest, |replica| state.dialect_of(replica))
 }
 
 impl ReplicationMaster {

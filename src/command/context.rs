@@ -369,6 +369,7 @@ impl NodeState {
         if self.env.planted(Mistake::EffectsReversed) {
             effects = effects.reversed();
         }
+        self.drop_replicas_that_lose(&effects);
         let several = effects.ends.iter().filter(|effect| !effect.is_apart).count() > 1;
         let mut is_first = true;
         for (effect, bytes) in effects.each().filter(|(effect, _)| !effect.is_apart) {

@@ -252,7 +252,16 @@ fn may_sync(ctx: &mut Ctx<'_>) -> Result<bool, CommandError> {
     match &ctx.node.role {
         _ if ctx.node.failover.is_some() => Err("NOMASTERLINK Can't SYNC while failing over".into()),
         Role::Replica(link) if !link.is_up() => Err("NOMASTERLINK Can't SYNC while not connected with my master".into()),
-        _ => Ok(true),
+        _ => {
+            let told = told(ctx).clone();
+            let dialect = ctx.node.dialect_of(&told);
+            if !ctx.node.would_lose(dialect) {
+                return Ok(true);
+            }
+            warn!(ctx.node.log, "A replica is refused: its dialect can't hold all there is"; "replica" => %ctx.client().addr, "reason" => "dialect-loss");
+            // With this code a stock slave asks again later; another error would make it ask by SYNC.
+            Err("NOMASTERLINK Can't SYNC: the dialect of this replica can't hold all there is (dialect-loss)".into())
+        }
     }
 }
 

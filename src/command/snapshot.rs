@@ -4,10 +4,11 @@
 
 use slog::warn;
 
-use super::{ClientFlags, Functions, NodeState};
+use super::{ClientFlags, Effects, Functions, NodeState, Request, Slot};
+use crate::config::ReplDialect;
 use crate::keyspace::{DbIndex, Keyspace};
 use crate::rdb::{self, Aux, Dialect, Head, Library, LoadCause, LoadError, WriterOptions};
-use crate::replication::Role;
+use crate::replication::{Replica, Role};
 
 impl NodeState {
     /// How a snapshot that is begun now is to be written for such readers.
@@ -15,6 +16,36 @@ impl NodeState {
         let access = self.access_when_writing();
         let version = rdb::version_for(&self.keyspace, self.functions.libraries_len() > 0, dialect);
         WriterOptions { version, compress: self.config.rdbcompression, checksum: self.config.rdbchecksum, access }
+    }
+
+    /// What a slave is known to read, or else what the directive says that it does.
+    pub fn dialect_of(&self, replica: &Replica) -> Dialect {
+        replica.dialect(match self.config.repl_dialect {
+            ReplDialect::V6_2 => Dialect::Oldest,
+            ReplDialect::V7_0 => Dialect::V7_0,
+            ReplDialect::V7_2 => Dialect::V7_2,
+            ReplDialect::V8_2 => Dialect::Full,
+        })
+    }
+
+    /// Whether `repl-dialect-loss` forbids to sync a slave of this dialect now.
+    pub fn would_lose(&self, dialect: Dialect) -> bool {
+        self.config.repl_dialect_refuses && self.writer_options(Dialect::Full).version > dialect.version_max()
+    }
+
+    /// Where nothing may be lost, slaves that do not know an effect are given up before it is in the stream.
+    pub(super) fn drop_replicas_that_lose(&mut self, effects: &Effects) {
+        if !self.config.repl_dialect_refuses {
+            return;
+        }
+        let needed = effects.each().map(|(_, bytes)| dialect_needed(bytes)).max().unwrap_or(Dialect::Oldest);
+        let losing: Vec<Slot> = self.clients.replicas().filter(|(.., replica)| self.dialect_of(replica) < needed).map(|(slot, ..)| slot).collect();
+        for slot in losing {
+            let client = self.clients.at_mut(slot);
+            warn!(self.log, "A replica is given up: it does not know a command that follows"; "replica" => %client.addr, "reason" => "dialect-loss");
+            client.replica.get_or_insert_default().lost_because = Some("dialect-loss".to_owned());
+            self.requests.push(Request::Close(slot));
+        }
     }
 
     /// What stands before the keys of a snapshot written so. Libraries that its readers may not know are left out, which the log tells.
@@ -71,6 +102,19 @@ impl NodeState {
         });
         let compiled = std::mem::replace(&mut self.functions, used);
         result.map(|()| compiled)
+    }
+}
+
+/// The dialect that an encoded effect is of. Facts of streams travel in commands that older slaves know, or change no data.
+fn dialect_needed(effect: &[u8]) -> Dialect {
+    let name = effect.split(|byte| *byte == b'\n').nth(2).unwrap_or_default().trim_ascii_end();
+    let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+    if is(b"hpexpireat") || is(b"hpersist") {
+        Dialect::Full
+    } else if is(b"function") {
+        Dialect::V7_0
+    } else {
+        Dialect::Oldest
     }
 }
 
@@ -163,5 +207,18 @@ mod tests {
         b.node.functions.flush();
         assert_eq!(b.say("debug reload nosave"), "+OK");
         assert_eq!(b.say("fcall one 0"), ":1");
+    }
+
+    #[test]
+    fn effects_tell_who_knows_them() {
+        let of = |words: &[&[u8]]| {
+            let mut bytes = Vec::new();
+            crate::resp::encode_command(&mut bytes, words);
+            dialect_needed(&bytes)
+        };
+        assert_eq!([of(&[b"SET", b"function", b"v"]), of(&[b"hset", b"HPERSIST", b"f", b"v"])], [Dialect::Oldest; 2]);
+        assert_eq!(of(&[b"function", b"LOAD", b"x"]), Dialect::V7_0);
+        assert_eq!([of(&[b"HPEXPIREAT", b"h"]), of(&[b"HPERSIST", b"h"])], [Dialect::Full; 2]);
+        assert_eq!(dialect_needed(b""), Dialect::Oldest);
     }
 }
