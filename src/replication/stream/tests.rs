@@ -42,10 +42,10 @@ fn blocks_stay_while_a_slave_wants_them() {
     stream.append(&vec![7; 1_000_000]);
     assert_eq!(kept(&stream, 10).len(), 999_990);
     // One that has just been told that it continues, before its session runs.
-    stream.hold_from(Some(ReplOffset(800_000)));
-    stream.hold_also(ReplOffset(500_000));
+    stream.hold_from(Some(ReplOffset(1_000_000)));
+    stream.hold_also(ReplOffset(900_000));
     stream.append(&vec![7; 1_000_000]);
-    assert_eq!(kept(&stream, 500_000).len(), 1_500_000);
+    assert_eq!(kept(&stream, 900_000).len(), 1_100_000);
     for _ in 0..2_000_000 / BLOCK_BYTES {
         stream.hold_from(None);
     }
