@@ -22,6 +22,7 @@ mod replica_attempt;
 mod replica_client;
 mod replica_load;
 mod replica_session;
+mod replica_swap;
 mod replica_watch;
 mod replication_master;
 mod shell;

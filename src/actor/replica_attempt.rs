@@ -3,9 +3,7 @@
 //! Owns: the socket, until the turn reads it, and the snapshot that comes. The old data stays in place until the new is whole. A snapshot of chunks that
 //! breaks off is handed back, for the next attempt to go on with.
 
-use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,11 +15,10 @@ use super::replica_load::Incoming;
 use super::shell::Shell;
 use crate::command::{Client, ClientFlags, NodeState, Request};
 use crate::env::{Mistake, Socket};
-use crate::keyspace::DbIndex;
-use crate::rdb::{LoadError, Loaded};
+use crate::rdb::LoadError;
 use crate::replication::{
-    ChunkPos, HandshakeOptions, LinkDownCause, LinkError, LinkEvent, LinkState, MasterLink, Pace, ReplId, ReplOffset, ReplicaHandshake, Role,
-    SnapshotForm,
+    ChunkPos, HandshakeOptions, Held, LinkDownCause, LinkError, LinkEvent, LinkState, MasterLink, Pace, ReplId, ReplOffset, ReplicaHandshake, Role,
+    SnapshotForm, SyncRefusal,
 };
 use crate::resp::encode_command;
 
@@ -36,6 +33,12 @@ pub(super) enum LinkFailure {
     Link(#[from] LinkError),
     #[error("the snapshot can't be loaded, the old data stays: {0}")]
     Load(#[from] LoadError),
+    #[error("the snapshot can't be written to a file: {0}")]
+    NoFile(std::io::Error),
+    #[error("old and new data don't fit maxmemory together, and the snapshot can't be written to a file")]
+    NoRoom,
+    #[error("full sync refused: {0}")]
+    Refused(#[from] SyncRefusal),
     #[error("no answer from the master within repl-timeout")]
     Timeout,
     #[error("the master closed the connection")]
@@ -52,7 +55,7 @@ impl LinkFailure {
             LinkFailure::Io(_) => LinkDownCause::Io,
             LinkFailure::Timeout => LinkDownCause::Timeout,
             LinkFailure::Link(_) => LinkDownCause::Refused,
-            LinkFailure::Load(_) => LinkDownCause::Snapshot,
+            LinkFailure::Load(_) | LinkFailure::NoFile(_) | LinkFailure::NoRoom | LinkFailure::Refused(_) => LinkDownCause::Snapshot,
             LinkFailure::NotReplica => LinkDownCause::Other,
         }
     }
@@ -61,7 +64,10 @@ impl LinkFailure {
     pub fn pace(&self) -> Pace {
         match self {
             LinkFailure::Link(LinkError::RetryLater(_)) => Pace::Busy,
-            LinkFailure::Load(_) => Pace::Costly,
+            LinkFailure::Load(_) | LinkFailure::NoFile(_) | LinkFailure::NoRoom => Pace::Costly,
+            // It may be catching up with the history that both have.
+            LinkFailure::Refused(SyncRefusal::OffsetRegression { .. }) => Pace::Busy,
+            LinkFailure::Refused(SyncRefusal::EmptiedMaster { .. }) => Pace::Operator,
             _ => Pace::Broken,
         }
     }
@@ -118,7 +124,7 @@ async fn within<T>(timeout: Duration, future: impl Future<Output = T>) -> Result
     actix_rt::time::timeout(timeout, future).await.map_err(|_| LinkFailure::Timeout)
 }
 
-fn link_of(state: &mut NodeState) -> Result<&mut MasterLink, LinkFailure> {
+pub(super) fn link_of(state: &mut NodeState) -> Result<&mut MasterLink, LinkFailure> {
     match &mut state.role {
         Role::Replica(link) => Ok(link),
         Role::Master => Err(LinkFailure::NotReplica),
@@ -146,17 +152,26 @@ fn handshake_options(state: &NodeState, resume: Option<ChunkPos>) -> HandshakeOp
     }
 }
 
+/// What the node has to lose by a full sync; `None` where nothing holds it back: a client has asked for this master, or the directive is off.
+pub(super) fn held(state: &mut NodeState) -> Result<Option<Held>, LinkFailure> {
+    let (is_on, keys) = (state.config.replica_refuse_emptied_master, state.keys_len());
+    let (replid, replid2) = (state.stream.replid, state.stream.replid2.map(|(replid, _)| replid));
+    let link = link_of(state)?;
+    let offset = link.cached.filter(|(cached, _)| *cached == replid).map(|(_, offset)| offset);
+    Ok((is_on && !link.consent).then_some(Held { replid, replid2, offset, keys }))
+}
+
 /// The state of one attempt.
-struct Attempt {
-    shell: Rc<Shell>,
-    socket: Box<dyn Socket>,
+pub(super) struct Attempt {
+    pub(super) shell: Rc<Shell>,
+    pub(super) socket: Box<dyn Socket>,
     /// Bytes read and not used up.
     input: Vec<u8>,
     timeout: Duration,
     handshake: ReplicaHandshake,
     /// The place of the master's history at which its snapshot is taken.
-    history: Option<(ReplId, ReplOffset)>,
-    incoming: Option<Incoming>,
+    pub(super) history: Option<(ReplId, ReplOffset)>,
+    pub(super) incoming: Option<Incoming>,
 }
 
 impl Attempt {
@@ -182,7 +197,7 @@ impl Attempt {
                         self.input.drain(..used);
                         return self.continue_history(replid);
                     }
-                    LinkEvent::FullSync { history } => self.history = history,
+                    LinkEvent::FullSync { history } => self.full_sync_is_offered(history)?,
                     LinkEvent::SnapshotBegin(form) => self.snapshot_begins(form)?,
                     LinkEvent::SnapshotBytes(bytes) => {
                         let bytes = Bytes::copy_from_slice(bytes);
@@ -225,6 +240,15 @@ impl Attempt {
         Ok(())
     }
 
+    fn full_sync_is_offered(&mut self, history: Option<(ReplId, ReplOffset)>) -> Result<(), LinkFailure> {
+        self.history = history;
+        let held = held(&mut self.shell.state.borrow_mut())?;
+        if let (Some(held), Some((replid, offset))) = (held, history) {
+            held.admits_place(replid, offset)?;
+        }
+        Ok(())
+    }
+
     /// The header of the snapshot has come: it is the rest of the one that is kept, or a new one.
     fn snapshot_begins(&mut self, form: SnapshotForm) -> Result<(), LinkFailure> {
         let mut state = self.shell.state.borrow_mut();
@@ -260,6 +284,7 @@ impl Attempt {
             SnapshotForm::Length(bytes) => Some(bytes),
             SnapshotForm::Mark | SnapshotForm::Chunks(_) => None,
         };
+        (link.sync_permille, link.sync_keys, link.sync_keys_told) = (None, 0, 0);
         link.sync_last_io_ms = now_ms;
         Ok(())
     }
@@ -270,64 +295,16 @@ impl Attempt {
         let incoming = self.incoming.as_mut().expect("the snapshot has begun");
         incoming.at = chunk.map(|(_, at)| at);
         incoming.push(bytes).await?;
+        let gauged = (incoming.gauge.keys(), incoming.gauge.keys_told());
         let mut state = self.shell.state.borrow_mut();
         state.tick();
         let now_ms = state.steady_ms;
         let link = link_of(&mut state)?;
         link.sync_read_bytes += len;
         link.sync_permille = chunk.map(|(permille, _)| permille);
+        (link.sync_keys, link.sync_keys_told) = gauged;
         link.sync_last_io_ms = now_ms;
         link.last_io_ms = now_ms;
-        Ok(())
-    }
-
-    /// Waits for something that may take long, and gives the master signs of life meanwhile.
-    async fn alive<T>(&mut self, work: impl Future<Output = T>) -> T {
-        let mut work = pin!(work);
-        let mut life = actix_rt::time::interval(Duration::from_secs(1));
-        loop {
-            let next = poll_fn(|cx| match work.as_mut().poll(cx) {
-                Poll::Ready(result) => Poll::Ready(Some(result)),
-                Poll::Pending => life.poll_tick(cx).map(|_| None),
-            });
-            match next.await {
-                Some(result) => return result,
-                None => {
-                    let _ = self.socket.try_write(b"\n");
-                }
-            }
-        }
-    }
-
-    /// The snapshot has been received: waits for the loader, then puts the new data in the place of the old.
-    async fn finish_load(&mut self) -> Result<(), LinkFailure> {
-        let mut incoming = self.incoming.take().expect("the snapshot has begun");
-        let loaded = self.alive(incoming.whole()).await?;
-        self.put_in_place(loaded)
-    }
-
-    fn put_in_place(&mut self, loaded: Loaded) -> Result<(), LinkFailure> {
-        let mut state = self.shell.state.borrow_mut();
-        let state = &mut *state;
-        let (replid, offset) = self.history.unwrap_or_else(|| (ReplId::random(&*state.env.random), ReplOffset(0)));
-        // A slave that relays its master's stream does not say SELECT anew after a cut: its snapshot tells what is selected.
-        let selected = loaded.aux.repl_stream_db.and_then(|db| u32::try_from(db).ok()).filter(|db| *db < loaded.keyspace.databases());
-        state.put_in_place(loaded.keyspace, &loaded.libraries)?;
-        (state.save.last_load_keys, state.save.last_load_expired) = (loaded.keys_loaded, loaded.keys_expired);
-        info!(state.log, "MASTER <-> REPLICA sync: Finished with success"; "keys" => loaded.keys_loaded, "bytes" => loaded.bytes, "offset" => offset.0);
-        for db in 0..state.keyspace.databases() {
-            state.touch_all_watchers(DbIndex(db));
-        }
-        state.stream.adopt(replid, offset);
-        state.sync_from_master_done(loaded.bytes);
-        let link = link_of(state)?;
-        link.history_broken = self.history.is_none();
-        link.cached = self.history;
-        link.stream_db = selected.map(DbIndex);
-        // Our slaves have another history than this node has now.
-        if !state.env.planted(Mistake::SubReplicasKept) {
-            state.requests.push(Request::DropReplicas);
-        }
         Ok(())
     }
 

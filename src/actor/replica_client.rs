@@ -116,6 +116,9 @@ impl ReplicaClient {
         }
         let Role::Replica(link) = &mut state.role else { return };
         warn!(state.log, "The link to the master is down"; "master" => link.address(), "why" => &reason);
+        if let LinkFailure::Refused(refusal) = &failure {
+            link.refused = Some(refusal.to_string());
+        }
         link.last_error = Some(reason);
         link.go_down(state.steady_ms);
         let delay_ms = self.backoff.next_ms(failure.pace(), &*state.env.random);

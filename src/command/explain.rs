@@ -2,10 +2,11 @@
 //! each. The container of all commands that no other server has. Reads the state.
 
 use super::help::{container, help};
+use super::replication::accept_refused;
 use super::role_info::replica_address;
 use super::verify::{repair, verify};
 use super::{CmdResult, CommandError, Ctx, Flags, NodeState, Spec};
-use crate::replication::{MasterLink, Replica, Role, SyncOutcome, SyncRecord};
+use crate::replication::{LinkState, MasterLink, Replica, Role, SyncOutcome, SyncRecord};
 use crate::resp::Reply;
 use crate::types::number::parse_i64;
 
@@ -86,11 +87,18 @@ fn status(ctx: &mut Ctx<'_>) -> CmdResult {
 }
 
 fn master_link(node: &NodeState, link: &MasterLink, out: &mut Reply) {
-    out.map(4 + usize::from(link.last_error.is_some()));
+    let percent = link.sync_percent().filter(|_| link.state == LinkState::Sync);
+    out.map(4 + [percent.is_some(), link.refused.is_some(), link.last_error.is_some()].into_iter().filter(|is_shown| *is_shown).count());
     pair(out, "address", &link.address());
     pair(out, "state", link.state.name());
     pair_int(out, "down-ms", link.down_since_ms.map_or(0, |since| (node.steady_ms - since).max(0)));
     pair_int(out, "sync-read-bytes", link.sync_read_bytes as i64);
+    if let Some(percent) = percent {
+        pair(out, "sync-percent", &format!("{percent:.1}"));
+    }
+    if let Some(refused) = &link.refused {
+        pair(out, "sync-refused", refused);
+    }
     if let Some(error) = &link.last_error {
         pair(out, "last-error", error);
     }
@@ -118,7 +126,18 @@ fn replication_help(ctx: &mut Ctx<'_>) -> CmdResult {
     Ok(())
 }
 
+/// `REPLICATION ACCEPT`: the full sync that was refused may come.
+fn accept(ctx: &mut Ctx<'_>) -> CmdResult {
+    if !accept_refused(ctx.node) {
+        return Err("ERR No full sync was refused".into());
+    }
+    ctx.out.ok();
+    Ok(())
+}
+
 const HELP: &[&str] = &[
+    "ACCEPT",
+    "    Take the data of a master whose full sync this server has refused.",
     "HISTORY [COUNT <n>]",
     "    Return the last syncs with slaves and with the master, the newest first: how much, how long, and why a full one was needed.",
     "REPAIR [<ip> <port>|ALL] [DB <n>] [TIMEOUT <ms>] [NOWAIT]",
@@ -136,6 +155,12 @@ const READS: Flags = Flags::ADMIN.union(Flags::LOADING).union(Flags::STALE);
 const ORDERS: Flags = Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::BLOCKING);
 
 const REPLICATION_ROWS: &[Spec] = &[
+    Spec::new("accept", 2, Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::STALE), accept).docs(
+        "server",
+        "7.2.0",
+        "O(1)",
+        "Takes the data of a master whose full sync was refused.",
+    ),
     Spec::new("help", 2, Flags::LOADING.union(Flags::STALE), replication_help).docs(
         "server",
         "7.2.0",

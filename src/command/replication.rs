@@ -41,6 +41,9 @@ fn replicaof(ctx: &mut Ctx<'_>) -> CmdResult {
         && link.host.eq_ignore_ascii_case(host)
         && link.port == port
     {
+        if link.refused.is_some() {
+            accept_refused(ctx.node);
+        }
         ctx.out.simple("OK Already connected to specified master");
         return Ok(());
     }
@@ -72,6 +75,16 @@ fn is_own_address(node: &NodeState, reached_at: Option<IpAddr>, host: &str, port
     })
 }
 
+/// Takes the master's data after all, at once. False: none was refused.
+pub(super) fn accept_refused(node: &mut NodeState) -> bool {
+    let Role::Replica(link) = &mut node.role else { return false };
+    let Some(refused) = link.refused.take() else { return false };
+    link.consent = true;
+    info!(node.log, "The master's data is accepted"; "refused_before" => refused);
+    node.requests.push(Request::Follow);
+    true
+}
+
 /// Ends the link to the present master at this very command: what else of its stream has been read is not applied any more.
 fn cut_link(node: &mut NodeState) {
     node.sync_from_master_failed("this node follows another master now, or none");
@@ -85,6 +98,7 @@ fn cut_link(node: &mut NodeState) {
 /// Becomes a slave, or the slave of another master, whom it asks to continue the history it has.
 pub(super) fn follow(node: &mut NodeState, host: &str, port: u16) {
     let mut link = MasterLink::new(host.to_owned(), port, node.steady_ms);
+    link.consent = true;
     // What a master has written itself may be what the new master has got from it, as a slave of the same history. Numbers begin with the
     // first slave: before it there is nothing to ask for.
     let own = node.stream.is_active().then(|| (node.stream.replid, node.stream.offset()));

@@ -324,6 +324,14 @@ fn info_of_a_slave_follows_its_link() {
     assert_eq!(sync(Some(171), 100, &mut node), expected(171, 100, 71, "58.48"));
     assert_eq!(sync(None, 100, &mut node), expected(0, 100, -100, "0.00"));
 
+    // What no size tells, keys and the master's own estimate do.
+    let Role::Replica(link) = &mut node.role else { unreachable!() };
+    (link.sync_keys, link.sync_keys_told) = (30, 40);
+    assert_eq!(sync(None, 100, &mut node), expected(0, 100, -100, "75.00"));
+    let Role::Replica(link) = &mut node.role else { unreachable!() };
+    link.sync_permille = Some(333);
+    assert_eq!(sync(None, 100, &mut node), expected(0, 100, -100, "33.30"));
+
     let master = linked(&mut node);
     node.unapplied = vec![0; 42];
     node.steady_ms += 2000;

@@ -95,6 +95,13 @@ fn link_fields(node: &NodeState, link: &MasterLink, out: &mut String) {
     if link.is_up() {
         field(out, "master_link_up_since_seconds", seconds_since(link.up_since_ms));
     } else {
+        // Ours alone.
+        if let Some(error) = &link.last_error {
+            field(out, "master_last_error", one_line(error));
+        }
+        if let Some(refused) = &link.refused {
+            field(out, "master_sync_refused", refused);
+        }
         // A link that has never been up has no such time.
         field(out, "master_link_down_since_seconds", link.down_since_ms.map_or(-1, seconds_since));
     }
@@ -102,6 +109,11 @@ fn link_fields(node: &NodeState, link: &MasterLink, out: &mut String) {
     field(out, "slave_priority", node.config.replica_priority);
     field(out, "slave_read_only", u8::from(node.config.replica_read_only));
     field(out, "replica_announced", u8::from(node.config.replica_announced));
+}
+
+/// A text that may cite what others have said.
+fn one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// The link keeps the time of the snapshot's bytes; those of the stream are seen by the master's connection.
@@ -113,11 +125,13 @@ fn last_io_ms(node: &NodeState, link: &MasterLink) -> i64 {
 /// How much of the snapshot has come. Redis shows -1 before its header, and 0 as the total of one whose size is not told.
 fn sync_fields(link: &MasterLink, out: &mut String) {
     let read = link.sync_read_bytes as i64;
-    let (total, left, percent) = match link.sync_total_bytes {
-        Some(total) => (total as i64, total as i64 - read, if total == 0 { 0.0 } else { read as f64 / total as f64 * 100.0 }),
-        None if read == 0 => (-1, -1, -0.0),
-        None => (0, -read, 0.0),
+    let (total, left) = match link.sync_total_bytes {
+        Some(total) => (total as i64, total as i64 - read),
+        None if read == 0 => (-1, -1),
+        None => (0, -read),
     };
+    // Without a size Redis knows no percentage. Before the header it shows -0.
+    let percent = link.sync_percent().unwrap_or(if total == -1 { -0.0 } else { 0.0 });
     field(out, "master_sync_total_bytes", total);
     field(out, "master_sync_read_bytes", read);
     field(out, "master_sync_left_bytes", left);

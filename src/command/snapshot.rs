@@ -79,11 +79,17 @@ impl NodeState {
                     master.map_or(link.stream_db, |(_, client)| Some(client.db))
                 }
             };
-            aux.repl_stream_db = Some(db.map_or(-1, |db| i64::from(db.0)));
+            // Where none is selected, the stream says SELECT before it needs one: any does to go on from this file, 0 in Redis.
+            aux.repl_stream_db = Some(db.map_or(0, |db| i64::from(db.0)));
             aux.repl_id = Some(self.stream.replid.to_string());
             aux.repl_offset = i64::try_from(self.stream.offset().0).ok();
         }
         aux
+    }
+
+    /// Keys of all databases.
+    pub fn keys_len(&self) -> u64 {
+        (0..self.keyspace.databases()).map(|db| self.keyspace.db(DbIndex(db)).len()).sum()
     }
 
     /// Puts what a snapshot had in the place of all keys and functions; keeps them if its functions are bad.
@@ -91,6 +97,11 @@ impl NodeState {
         self.functions = self.compiled(libraries)?;
         self.keyspace.replace(keyspace);
         Ok(())
+    }
+
+    /// Whether a snapshot's functions can be had.
+    pub fn check_libraries(&mut self, libraries: &[Library]) -> Result<(), LoadError> {
+        self.compiled(libraries).map(drop)
     }
 
     /// Compiles libraries aside from those in use.

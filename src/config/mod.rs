@@ -21,4 +21,4 @@ pub use events::Events;
 pub use lists::{bind_address, percentiles};
 pub use load::{ConfError, DirectiveError, Loaded, load, load_file_over, load_over, load_text, set_directive};
 pub use rewrite::rewrite;
-pub use values::{Config, EnableWhere, EvictionPolicy, LogFormat, LogLevel, OutputLimit, ReplDialect};
+pub use values::{Config, DisklessLoad, EnableWhere, EvictionPolicy, LogFormat, LogLevel, OutputLimit, ReplDialect};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::directive::{Directive, Unit, checked, choice, in_unit, list, number, parse_yes_no, text, yes_no};
-use super::values::{Config, EnableWhere, EvictionPolicy, LogFormat, LogLevel, ReplDialect};
+use super::values::{Config, DisklessLoad, EnableWhere, EvictionPolicy, LogFormat, LogLevel, ReplDialect};
 use super::{events, lists};
 
 /// The row of a directive, by its name or its older name.
@@ -18,6 +18,7 @@ const LOG_LEVELS: &[LogLevel] = &[LogLevel::Debug, LogLevel::Verbose, LogLevel::
 /// The last is what Valkey, which has a directive of this name too, calls the first.
 const LOG_FORMATS: &[LogFormat] = &[LogFormat::Text, LogFormat::Json, LogFormat::Text];
 const LOG_FORMAT_WORDS: &[&str] = &["text", "json", "legacy"];
+const DISKLESS_LOADS: &[DisklessLoad] = &[DisklessLoad::Disabled, DisklessLoad::OnEmptyDb, DisklessLoad::SwapDb, DisklessLoad::FlushBeforeLoad];
 const ENABLE_WHERE: &[EnableWhere] = &[EnableWhere::No, EnableWhere::Yes, EnableWhere::Local];
 const FACILITIES: &[&str] = &["user", "local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"];
 const POLICIES: &[EvictionPolicy] = &[
@@ -166,6 +167,15 @@ pub static TABLE: &[Directive] = &[
     ),
     choice("repl-dialect", DIALECT_WORDS, |c| index_of(DIALECTS, &c.repl_dialect), |c, v| c.repl_dialect = DIALECTS[v]),
     choice("repl-dialect-loss", &["drop", "refuse"], |c| c.repl_dialect_refuses.into(), |c, v| c.repl_dialect_refuses = v == 1),
+    choice(
+        "repl-diskless-load",
+        &["disabled", "on-empty-db", "swapdb", "flush-before-load"],
+        |c| index_of(DISKLESS_LOADS, &c.repl_diskless_load),
+        |c, v| c.repl_diskless_load = DISKLESS_LOADS[v],
+    ),
+    yes_no("rdb-del-sync-files", |c| c.rdb_del_sync_files, |c, v| c.rdb_del_sync_files = v),
+    yes_no("replica-lazy-flush", |c| c.replica_lazy_flush, |c, v| c.replica_lazy_flush = v).alias("slave-lazy-flush"),
+    yes_no("replica-refuse-emptied-master", |c| c.replica_refuse_emptied_master, |c, v| c.replica_refuse_emptied_master = v),
     number("repl-sync-keep-seconds", 0, INT_MAX, |c| c.repl_sync_keep_seconds as i64, |c, v| c.repl_sync_keep_seconds = v as u64),
     number("repl-ping-replica-period", 1, INT_MAX, |c| c.repl_ping_replica_period as i64, |c, v| c.repl_ping_replica_period = v as u64)
         .alias("repl-ping-slave-period"),
@@ -292,6 +302,8 @@ mod tests {
         ("repl-backlog-size", "1048576"),
         ("repl-backlog-ttl", "3600"),
         ("repl-disable-tcp-nodelay", "no"),
+        ("rdb-del-sync-files", "no"),
+        ("repl-diskless-load", "disabled"),
         ("repl-diskless-sync", "yes"),
         ("repl-diskless-sync-delay", "0"),
         ("repl-diskless-sync-max-replicas", "0"),
@@ -301,6 +313,8 @@ mod tests {
         ("replica-announce-ip", ""),
         ("replica-announce-port", "0"),
         ("replica-announced", "yes"),
+        ("replica-lazy-flush", "no"),
+        ("slave-lazy-flush", "no"),
         ("replica-priority", "100"),
         ("replica-read-only", "yes"),
         ("replica-serve-stale-data", "yes"),
@@ -342,7 +356,7 @@ mod tests {
         let repl = ["max-concurrent-syncs", "sync-max-rate", "dialect", "dialect-loss", "sync-keep-seconds", "spill-memory", "spill-disk-max"];
         let repl = repl.map(|name| format!("repl-{name}"));
         let repl: Vec<&str> = repl.iter().map(String::as_str).collect();
-        assert_eq!(own, [&["log-format", "rename-command", "dir"][..], &repl].concat());
+        assert_eq!(own, [&["log-format", "rename-command", "dir"][..], &repl[..4], &["replica-refuse-emptied-master"], &repl[4..]].concat());
     }
 
     #[test]

@@ -73,6 +73,12 @@ pub struct Config {
     pub repl_dialect_refuses: bool,
     /// For how long both ends of a broken sync keep what they have of its snapshot.
     pub repl_sync_keep_seconds: u64,
+    pub repl_diskless_load: DisklessLoad,
+    pub rdb_del_sync_files: bool,
+    /// Read for those who set it: what a sync replaces is always freed on another thread.
+    pub replica_lazy_flush: bool,
+    /// Ours: a full sync that would replace the data by next to nothing, of another history, is refused unless a client has asked for it.
+    pub replica_refuse_emptied_master: bool,
     pub repl_disable_tcp_nodelay: bool,
     pub min_replicas_to_write: u32,
     pub min_replicas_max_lag: u64,
@@ -123,6 +129,19 @@ pub enum LogLevel {
     Notice,
     Warning,
     Nothing,
+}
+
+/// `repl-diskless-load`: where the master's snapshot goes while the old data is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DisklessLoad {
+    /// Into memory, and into a file that becomes the dump file; only into the file where old and new data don't fit `maxmemory`.
+    Disabled,
+    /// Into memory alone if there is no old data.
+    OnEmptyDb,
+    /// Into memory alone.
+    SwapDb,
+    /// Into the file alone. Valkey flushes first and then loads from the socket.
+    FlushBeforeLoad,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -241,6 +260,10 @@ impl Default for Config {
             repl_dialect: ReplDialect::V6_2,
             repl_dialect_refuses: false,
             repl_sync_keep_seconds: 60,
+            repl_diskless_load: DisklessLoad::Disabled,
+            rdb_del_sync_files: false,
+            replica_lazy_flush: false,
+            replica_refuse_emptied_master: true,
             repl_disable_tcp_nodelay: false,
             min_replicas_to_write: 0,
             min_replicas_max_lag: 10,

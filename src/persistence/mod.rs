@@ -5,6 +5,7 @@
 //! Invariant: a file under its final name is always a whole snapshot; a temporary one goes when its owner does.
 
 mod points;
+mod received;
 mod save;
 mod spill;
 mod spool;
@@ -15,6 +16,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 pub use points::{Attempt, save_due};
+pub use received::ReceivedFile;
 pub use save::{SaveError, SaveOptions, Saved, SnapshotFile, save};
 pub use spill::SpillFiles;
 pub use spool::Spool;

@@ -70,7 +70,7 @@ impl SnapshotFile {
     pub fn finish(self) -> Result<Saved, SaveError> {
         let SnapshotFile { assembly, name, target } = self;
         let keys = assembly.writer().keys();
-        let settled = assembly.finish().and_then(|(file, bytes)| file.settle(&name).map(|()| Saved { bytes, keys }));
+        let settled = assembly.finish().and_then(|(mut file, bytes)| file.settle(&name).map(|()| Saved { bytes, keys }));
         settled.map_err(|source| SaveError { path: target, source })
     }
 }

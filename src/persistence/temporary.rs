@@ -41,7 +41,7 @@ impl Temporary {
     }
 
     /// Brings the file to the disk and gives it the name `name`, whatever had that name before.
-    pub fn settle(mut self, name: &str) -> io::Result<()> {
+    pub fn settle(&mut self, name: &str) -> io::Result<()> {
         self.file.sync()?;
         self.disk.rename(&self.path, &self.dir.join(name))?;
         self.settled = true;

@@ -42,6 +42,8 @@ pub enum LoadCause {
     DuplicateElement,
     #[error("the RDB has a library of functions that can't be loaded: {0}")]
     Library(String),
+    #[error("what is loaded takes more than {max} bytes of memory")]
+    Memory { max: u64 },
     #[error("loading was stopped")]
     Stopped,
     #[error("can't read the RDB: {0}")]

@@ -30,6 +30,8 @@ pub struct LoadOptions {
     pub string_bytes_max: u64,
     pub access: Access,
     pub limits: Limits,
+    /// A load that takes more memory fails.
+    pub memory_max: Option<u64>,
 }
 
 impl LoadOptions {
@@ -42,6 +44,7 @@ impl LoadOptions {
             string_bytes_max: STRING_BYTES_MAX,
             access: Access::Ignored,
             limits: Limits::default(),
+            memory_max: None,
         }
     }
 }
@@ -51,6 +54,8 @@ impl LoadOptions {
 pub struct Progress {
     pub bytes: u64,
     pub keys: u64,
+    /// How many keys the databases that have begun are said to have.
+    pub keys_told: u64,
 }
 
 /// What a snapshot contains, without the data.
@@ -58,6 +63,7 @@ pub struct Progress {
 pub struct Summary {
     pub version: u32,
     pub aux: Aux,
+    pub libraries: Vec<Library>,
     pub keys: u64,
     /// Keys with an expiry.
     pub expires: u64,
@@ -84,12 +90,11 @@ pub fn load(input: impl Read, options: &LoadOptions, progress: &mut dyn FnMut(Pr
     let mut keyspace = Keyspace::new(options.databases, options.hash_seed);
     keyspace.set_limits(options.limits);
     let builder = Builder::new(&keyspace);
-    let mut loader =
-        Loader { keyspace, libraries: Vec::new(), options, builder, batch: Vec::with_capacity(BATCH), keys_expired: 0, has_place: false };
+    let mut loader = Loader { keyspace, options, builder, batch: Vec::with_capacity(BATCH), keys_expired: 0, has_place: false };
     let summary = read_all(input, options, progress, &mut loader)?;
     loader.put_in_batch()?;
-    let Loader { keyspace, libraries, keys_expired, .. } = loader;
-    let Summary { version, aux, keys, bytes, read_ahead, .. } = summary;
+    let Loader { keyspace, keys_expired, .. } = loader;
+    let Summary { version, aux, libraries, keys, bytes, read_ahead, .. } = summary;
     Ok(Loaded { keyspace, libraries, version, aux, keys_loaded: keys - keys_expired, keys_expired, bytes, read_ahead })
 }
 
@@ -112,7 +117,6 @@ struct Incoming<'a> {
 /// Takes what a snapshot contains: first a collection's parts, then its key.
 trait Target: Sink {
     fn key(&mut self, key: Incoming<'_>) -> Result<(), LoadError>;
-    fn library(&mut self, offset: u64, code: &[u8]);
     /// What the snapshot says of itself, before its keys.
     fn head(&mut self, _: &Aux) {}
 }
@@ -121,7 +125,6 @@ impl Target for Nowhere {
     fn key(&mut self, _: Incoming<'_>) -> Result<(), LoadError> {
         Ok(())
     }
-    fn library(&mut self, _: u64, _: &[u8]) {}
 }
 
 fn read_all(
@@ -154,11 +157,11 @@ fn read_all(
                 summary.expires += u64::from(expire.is_some());
                 target.key(Incoming { db, key, expire, idle, freq, value, offset })?;
             }
-            Item::Library { code } => target.library(offset, code),
+            Item::Library { code } => summary.libraries.push(Library { offset, code: code.to_vec() }),
             Item::End => break,
         }
-        let now = Progress { bytes: reader.offset(), keys: summary.keys };
-        if now.bytes - told.bytes >= PROGRESS_BYTES || now.keys - told.keys >= PROGRESS_KEYS {
+        if reader.offset() - told.bytes >= PROGRESS_BYTES || summary.keys - told.keys >= PROGRESS_KEYS {
+            let now = Progress { bytes: reader.offset(), keys: summary.keys, keys_told: reader.keys_told() };
             told = now;
             if progress(now).is_break() {
                 return Err(LoadCause::Stopped.at(now.bytes));
@@ -195,7 +198,6 @@ struct Pending {
 
 struct Loader<'o> {
     keyspace: Keyspace,
-    libraries: Vec<Library>,
     options: &'o LoadOptions,
     builder: Builder,
     batch: Vec<Pending>,
@@ -232,10 +234,6 @@ impl Target for Loader<'_> {
         if self.batch.len() == BATCH { self.put_in_batch() } else { Ok(()) }
     }
 
-    fn library(&mut self, offset: u64, code: &[u8]) {
-        self.libraries.push(Library { offset, code: code.to_vec() });
-    }
-
     fn head(&mut self, aux: &Aux) {
         self.has_place = aux.has_place();
     }
@@ -243,12 +241,16 @@ impl Target for Loader<'_> {
 
 impl Loader<'_> {
     fn put_in_batch(&mut self) -> Result<(), LoadError> {
+        let offset = self.batch.first().map_or(0, |pending| pending.offset);
         for Pending { db, hash, entry, offset } in self.batch.drain(..) {
             if self.keyspace.db_mut(db).insert(hash, entry) {
                 return Err(LoadCause::DuplicateKey.at(offset));
             }
         }
-        Ok(())
+        match self.options.memory_max {
+            Some(max) if self.keyspace.allocated() as u64 > max => Err(LoadCause::Memory { max }.at(offset)),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -374,6 +376,15 @@ mod tests {
         assert_eq!((loaded_by_slave.keys_loaded, loaded_by_slave.keys_expired), (3, 0));
         assert_eq!(text(&loaded_by_slave.keyspace, 0, b"past"), Some((b"1".to_vec(), Some(999))));
         assert_eq!(loaded_by_slave.keyspace.db(DbIndex(0)).expires_len(), 2);
+    }
+
+    #[test]
+    fn a_load_that_takes_too_much_memory_fails() {
+        let value = vec![b'x'; 100_000];
+        let bytes = snapshot(&[(0, b"a", None, &value), (1, b"b", None, &value), (2, b"c", None, &value)]);
+        let within = |memory_max| load(bytes.as_slice(), &LoadOptions { memory_max, ..options() }, &mut go).map(|loaded| loaded.keys_loaded);
+        assert_eq!([None, Some(10_000_000)].map(|max| within(max).unwrap()), [3, 3]);
+        assert!(matches!(within(Some(200_000)).unwrap_err().cause, LoadCause::Memory { max: 200_000 }));
     }
 
     #[test]

@@ -68,6 +68,7 @@ pub struct Reader<R> {
     string_max: u64,
     databases: u32,
     db: DbIndex,
+    keys_told: u64,
     key: Vec<u8>,
     packed: Vec<u8>,
     scratch: Vec<u8>,
@@ -113,6 +114,7 @@ impl<R: Read> Reader<R> {
             string_max: STRING_BYTES_MAX,
             databases: u32::MAX,
             db: DbIndex(0),
+            keys_told: 0,
             key: Vec::new(),
             packed: Vec::new(),
             scratch: Vec::new(),
@@ -134,6 +136,11 @@ impl<R: Read> Reader<R> {
     /// Refuses databases from number `databases` on, even those without keys.
     pub fn limit_databases(&mut self, databases: u32) {
         self.databases = databases;
+    }
+
+    /// How many keys the databases that have begun are said to have.
+    pub fn keys_told(&self) -> u64 {
+        self.keys_told
     }
 
     pub fn family(&self) -> Family {
@@ -169,7 +176,10 @@ impl<R: Read> Reader<R> {
             match self.source.byte()? {
                 opcode::AUX => return self.aux(),
                 opcode::SELECTDB => self.db = self.select(opcode_at)?,
-                opcode::RESIZEDB => self.skip_lengths(2)?,
+                opcode::RESIZEDB => {
+                    self.keys_told = self.keys_told.saturating_add(self.plain_length()?);
+                    self.skip_lengths(1)?;
+                }
                 opcode::SLOT_INFO => self.skip_lengths(3)?,
                 opcode::EXPIRETIME => expire = Some(UnixMs(i64::from(i32::from_le_bytes(self.source.array()?)) * 1000)),
                 opcode::EXPIRETIME_MS => expire = Some(UnixMs(i64::from_le_bytes(self.source.array()?))),

@@ -60,9 +60,16 @@ pub struct MasterLink {
     pub sync_total_bytes: Option<u64>,
     /// The master's estimate of how much of the sync has come, where it gives one.
     pub sync_permille: Option<u16>,
+    /// Keys of the snapshot that are loaded, and how many it tells that there are.
+    pub sync_keys: u64,
+    pub sync_keys_told: u64,
     pub sync_last_io_ms: i64,
     /// The sync that runs.
     pub sync: Option<SyncNumber>,
+    /// A client has asked for this master, or for its data: the next full sync is not refused. Until the link is up.
+    pub consent: bool,
+    /// Why the last full sync was refused; until the link is up.
+    pub refused: Option<String>,
     /// The database that the stream has selected, and the history it belongs to; kept for a partial resync.
     pub stream_db: Option<DbIndex>,
     /// The master's history and how much of it was applied; `None` when there is nothing to continue from.
@@ -89,12 +96,28 @@ impl MasterLink {
             sync_read_bytes: 0,
             sync_total_bytes: None,
             sync_permille: None,
+            sync_keys: 0,
+            sync_keys_told: 0,
             sync_last_io_ms: now_ms,
             sync: None,
+            consent: false,
+            refused: None,
             stream_db: None,
             cached: None,
             history_broken: false,
             takes_reports: false,
+        }
+    }
+
+    /// How much of the running sync has come, in percent; `None` where nothing tells it.
+    pub fn sync_percent(&self) -> Option<f64> {
+        let share = |part: u64, all: u64| part.min(all) as f64 / all as f64 * 100.0;
+        match (self.sync_permille, self.sync_total_bytes) {
+            (Some(permille), _) => Some(f64::from(permille) / 10.0),
+            (None, Some(0)) => None,
+            (None, Some(all)) => Some(share(self.sync_read_bytes, all)),
+            (None, None) if self.sync_keys_told > 0 => Some(share(self.sync_keys, self.sync_keys_told)),
+            (None, None) => None,
         }
     }
 
@@ -119,6 +142,9 @@ impl MasterLink {
         self.down_since_ms = None;
         self.up_since_ms = now_ms;
         self.last_error = None;
+        self.refused = None;
+        // What comes next comes by itself.
+        self.consent = false;
         self.last_io_ms = now_ms;
     }
 

@@ -199,7 +199,8 @@ fn a_continued_stream_wins() {
     wait_for(SOON, "the stream to be applied", || (client.run("GET after") == Value::bulk("1")).then_some(()));
     drop(link);
     let mut link = master.accept();
-    begin(&mut link, SYNC_ID);
+    // Later in the history: one that went back would be refused.
+    link.say(format!("+FULLRESYNC {REPLID} {}\r\n$CHUNKS:{SYNC_ID}\r\n", OFFSET + 5000).as_bytes());
     link.say(&chunks(&rdb, 0..3));
     wait_until_read(&slave, 3 * CHUNK_BYTES);
     drop(link);
