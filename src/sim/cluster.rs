@@ -32,11 +32,14 @@ struct Member {
     starts: u64,
 }
 
+/// Changes the configuration that a node starts with.
+type Configure = Box<dyn Fn(&mut Config)>;
+
 /// Nodes on hosts of their own. They are named by their number, in the order in which they were added.
 pub struct Cluster<'w> {
     world: &'w World,
     members: RefCell<Vec<Member>>,
-    configure: RefCell<Box<dyn Fn(&mut Config)>>,
+    configure: RefCell<Configure>,
     mistake: Cell<Option<Mistake>>,
     digests: RefCell<BTreeMap<usize, (Stamp, u64)>>,
 }

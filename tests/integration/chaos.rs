@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::mixed::{Mixed, try_mix};
 use crate::support::sync::wait_in_sync_within;
-use crate::support::{Client, Daemon, Direction, LATER, Link, SOON, digest, wait_for};
+use crate::support::{Client, Daemon, Direction, LATER, Link, SOON, digest, pace, wait_for};
 
 /// Few enough for a test run among all others.
 const FAULTS: u64 = 12;
@@ -224,7 +224,7 @@ fn write(port: u16, seed: u64, written: &AtomicU64, stop: &AtomicBool) {
             assert!(last_write.elapsed() < SOON, "the master is not back: {text}");
             client = None;
         }
-        thread::sleep(PAUSE);
+        pace(PAUSE);
     }
 }
 

@@ -31,6 +31,11 @@ pub const LATER: Duration = Duration::from_secs(150);
 
 const POLL: Duration = Duration::from_millis(10);
 
+/// Leaves the others a moment, in a loop that only keeps a server busy; nothing is waited for.
+pub fn pace(pause: Duration) {
+    std::thread::sleep(pause);
+}
+
 /// Asks until there is an answer; panics with `what` at the deadline.
 #[track_caller]
 pub fn wait_for<T>(deadline: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
