@@ -304,6 +304,9 @@ impl NodeState {
     pub fn changed(&mut self, db: DbIndex, key: &[u8]) {
         self.dirty += 1;
         self.signal(db, key);
+        if matches!(self.role, Role::Replica(_)) && !self.applying_stream {
+            self.note_own_write(db, key);
+        }
     }
 
     /// Tells watchers, and who waits for it, of a key that has changed without counting it (`signalModifiedKey` alone): the second key of RENAME, an expired key.

@@ -4,6 +4,7 @@
 
 use super::NodeState;
 use super::hash_due::FIELDS_PER_STEP;
+use super::own_expires::OwnExpires;
 use crate::config::Config;
 use crate::env::Mistake;
 use crate::keyspace::{DbIndex, Key, UnixMs};
@@ -33,6 +34,8 @@ pub struct ExpireCycle {
     due: Vec<Vec<u8>>,
     /// Of fields that are being deleted.
     pub(super) names: Vec<u8>,
+    /// What a writable slave has to delete.
+    pub own: OwnExpires,
 }
 
 impl ExpireCycle {
@@ -59,8 +62,17 @@ fn deletes_due_keys(node: &NodeState) -> bool {
 
 /// Runs one cycle for about `budget_ns`. True if it ran out of time, so that more keys are likely to be due.
 pub fn active_expire_cycle(node: &mut NodeState, kind: CycleKind, budget_ns: u64) -> bool {
-    if !node.active_expire || node.data_is_frozen() || node.loading.is_some() || !deletes_due_keys(node) {
+    if !node.active_expire || node.data_is_frozen() || node.loading.is_some() {
         return false;
+    }
+    if !deletes_due_keys(node) {
+        if kind == CycleKind::Slow && !node.expire_cycle.own.is_empty() {
+            node.expire_own();
+        }
+        return false;
+    }
+    if !node.expire_cycle.own.is_empty() {
+        node.expire_cycle.own.clear();
     }
     let effort = effort(&node.config);
     let started_ns = node.env.clock.monotonic_ns();

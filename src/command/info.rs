@@ -235,10 +235,10 @@ fn stats(node: &mut NodeState, out: &mut String) {
     field(out, "evicted_scripts", node.scripts.evicted);
     field(out, "latest_fork_usec", 0);
     field(out, "total_forks", 0);
+    field(out, "migrate_cached_sockets", 0);
+    field(out, "slave_expires_tracked_keys", node.expire_cycle.own.len());
     // None of these features is in use.
     let unused = [
-        "migrate_cached_sockets",
-        "slave_expires_tracked_keys",
         "active_defrag_hits",
         "active_defrag_misses",
         "active_defrag_key_hits",

@@ -57,6 +57,7 @@ mod mend_copy;
 mod monitor;
 mod notify;
 mod object;
+mod own_expires;
 mod pubsub;
 mod pubsub_commands;
 mod replication;

@@ -96,6 +96,7 @@ impl NodeState {
     pub fn put_in_place(&mut self, keyspace: Keyspace, libraries: &[Library]) -> Result<(), LoadError> {
         self.functions = self.compiled(libraries)?;
         self.keyspace.replace(keyspace);
+        self.expire_cycle.own.clear();
         Ok(())
     }
 

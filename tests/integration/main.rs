@@ -31,6 +31,7 @@ mod persistence;
 mod pubsub;
 mod real_peers;
 mod reparent;
+mod replica_directives;
 mod replica_refusals;
 mod replication_views;
 mod restarts;

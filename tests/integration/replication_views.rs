@@ -210,12 +210,12 @@ fn listed(client: &mut Client, kind: &str) -> Vec<(Vec<String>, Vec<String>)> {
 #[test]
 fn clients_at_both_ends_of_a_link_are_listed_as_in_redis() {
     let graphs = [Kind::under_test(), Kind::Real(Peer::V8)].map(Graph::of);
-    for at in 0..4 {
+    for (at, name) in NAMES.iter().enumerate() {
         for kind in ["normal", "master", "replica", "slave", "pubsub"] {
             let [ours, real] = graphs.each_ref().map(|graph| listed(&mut graph.client(at), kind));
             // Others of the test may still be connected.
             if kind != "normal" {
-                assert_eq!(ours, real, "{kind} at {}", NAMES[at]);
+                assert_eq!(ours, real, "{kind} at {name}");
             }
         }
     }
