@@ -98,13 +98,14 @@ pub(super) struct StopAll;
 
 impl ReplicationMaster {
     pub fn new(shell: Rc<Shell>) -> Self {
+        let started_ms = shell.state.borrow().steady_ms;
         ReplicationMaster {
             shell,
             snapshots: BTreeMap::new(),
             sessions: BTreeMap::new(),
             admission: Admission::default(),
             rate: Rc::default(),
-            last_ping_ms: 0,
+            last_ping_ms: started_ms,
             last_tick_ms: 0,
             alone_since_ms: None,
         }

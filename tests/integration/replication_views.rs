@@ -71,7 +71,7 @@ fn replication_fields(client: &mut Client) -> Vec<(String, String)> {
 }
 
 fn is_ours(name: &str) -> bool {
-    name.starts_with(OURS) && !name.starts_with("repl_backlog")
+    name.starts_with(OURS) && !name.starts_with("repl_backlog") || matches!(name, "master_last_error" | "master_sync_refused")
 }
 
 /// What two servers in the same state need not have in common: identities, times, counts of attempts whose pace differs.
