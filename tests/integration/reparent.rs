@@ -59,12 +59,19 @@ impl Family {
     /// The node becomes the master of all: first the old master follows it, or not, then the others.
     fn promote(&mut self, node: usize, order: [usize; 3]) {
         let fulls = self.full_syncs();
+        // Keys expire at any time, and who is promoted must not lack the DEL that the others have got.
+        let mut former = self.nodes[self.master].client();
+        former.ok("CLIENT PAUSE 60000 WRITE");
+        for other in self.others() {
+            wait_in_sync(&self.nodes[self.master], &self.nodes[other]);
+        }
         self.nodes[node].client().ok("SLAVEOF NO ONE");
         self.master = node;
         mix(&mut self.nodes[node].client(), 1000 + self.seed, 100);
         for other in order {
             replicate(&self.nodes[other], self.nodes[node].port);
         }
+        former.ok("CLIENT UNPAUSE");
         self.write();
         assert_eq!(self.full_syncs(), fulls, "node {node} promoted");
     }
