@@ -63,16 +63,22 @@ fn a_broken_sync_goes_on_with_the_chunk_that_is_lacking() {
     wait_for(SOON, "the snapshot to go", || (spools(master.dir()) == 0).then_some(()));
 }
 
+/// A slave takes the first chunk of a sync and is gone. Returns the sync's id, when the master knows.
+fn break_off(master: &Daemon) -> String {
+    let mut tap = ChunkTap::attach(master.port, None);
+    tap.chunk().unwrap();
+    let id = tap.sync_id.clone();
+    drop(tap);
+    wait_until_alone(&mut master.client());
+    id
+}
+
 #[test]
 fn what_can_not_be_resumed_starts_over_under_another_name() {
     let master = Daemon::replikant(&[]);
     let mut client = master.client();
     fill_mb(&mut client, 1);
-    let mut tap = ChunkTap::attach(master.port, None);
-    tap.chunk().unwrap();
-    let id = tap.sync_id.clone();
-    drop(tap);
-    wait_until_alone(&mut client);
+    let id = break_off(&master);
     // Of a snapshot that never was; a chunk beyond the end; a place of another kind.
     for (asked, chunk) in [("f".repeat(40), 1), (id.clone(), 100), (id.clone(), i64::MAX as u64)] {
         let mut tap = ChunkTap::attach(master.port, Some((&asked, chunk)));
@@ -93,11 +99,7 @@ fn a_kept_snapshot_goes_when_its_time_is_over() {
         let master = Daemon::replikant(&["--repl-sync-keep-seconds", seconds]);
         let mut client = master.client();
         fill_mb(&mut client, 1);
-        let mut tap = ChunkTap::attach(master.port, None);
-        tap.chunk().unwrap();
-        let id = tap.sync_id.clone();
-        drop(tap);
-        wait_until_alone(&mut client);
+        let id = break_off(&master);
         assert!(spools(master.dir()) >= kept);
         wait_for(SOON, "the snapshot to go", || (spools(master.dir()) == 0).then_some(()));
         assert_ne!(ChunkTap::attach(master.port, Some((&id, 1))).sync_id, id);

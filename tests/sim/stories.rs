@@ -3,15 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use replikant::config::{Config, EnableWhere};
+use replikant::config::Config;
 use replikant::env::{Random, SeededRandom};
 use replikant::server::{Node, NodeHandle};
-use replikant::sim::{Host, SimClient, Value, Workload, World};
+use replikant::sim::{Host, PORT, SimClient, Value, Workload, World, base_config};
 use tokio::time::{Instant, sleep};
 
 use super::{assert_same, number, show, trace_of_another_process};
 
-const PORT: u16 = 6379;
 const SEEDS: u64 = 10;
 /// So much that nothing has to be sent anew, and so little that much has.
 const BACKLOG_BYTES: u64 = 1 << 20;
@@ -32,18 +31,11 @@ struct Cluster<'a> {
 
 fn config(master: Option<Host>, backlog_bytes: u64) -> Config {
     Config {
-        bind: vec!["0.0.0.0".to_owned()],
-        port: PORT,
-        protected_mode: false,
-        save: Vec::new(),
-        enable_debug_command: EnableWhere::Yes,
         slaveof: master.map(|master| (master.ip().to_string(), PORT)),
         repl_timeout: REPL_TIMEOUT.as_secs(),
-        repl_ping_replica_period: 2,
-        repl_diskless_sync_delay: 0,
         repl_backlog_size: backlog_bytes,
         repl_spill_memory: SPILL_MEMORY,
-        ..Config::default()
+        ..base_config()
     }
 }
 
