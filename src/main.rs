@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use replikant::config::{Config, command_line, load};
+use replikant::config::{Config, DisklessLoad, command_line, load};
 use replikant::env::{Allocator, Env, RealDisk};
 use replikant::log;
 use replikant::server::{Node, NodeFailure, NodeHandle};
@@ -99,7 +99,7 @@ fn daemon(args: Vec<std::ffi::OsString>) -> anyhow::Result<ExitCode> {
 
 /// `replikant pair`: nothing is saved, both log to the terminal.
 fn pair() -> anyhow::Result<ExitCode> {
-    let master = Config { save: Vec::new(), ..Config::default() };
+    let master = Config { save: Vec::new(), repl_diskless_load: DisklessLoad::SwapDb, ..Config::default() };
     let replica = Config { port: 6380, slaveof: Some(("127.0.0.1".to_owned(), master.port)), ..master.clone() };
     refuse_huge_pages();
     let (logger, _) = log::build(&master)?;

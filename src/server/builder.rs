@@ -7,7 +7,7 @@ use std::time::Duration;
 use slog::{Logger, warn};
 
 use super::{Node, NodeHandle, StartError};
-use crate::config::{ConfError, Config, DirectiveError, EvictionPolicy, load_file_over, load_over, set_directive};
+use crate::config::{ConfError, Config, DirectiveError, DisklessLoad, EvictionPolicy, load_file_over, load_over, set_directive};
 use crate::env::Env;
 use crate::log::LevelSwitch;
 
@@ -250,6 +250,10 @@ impl NodeBuilder {
         if in_memory {
             // Should somebody say SAVE, nodes must not write over each other.
             config.dbfilename = format!("replikant-{}.rdb", self.env.random.hex(16));
+            // Nor is a master's snapshot to stay behind as a dump file.
+            if config.repl_diskless_load == DisklessLoad::Disabled {
+                config.repl_diskless_load = DisklessLoad::SwapDb;
+            }
         }
         let mut node = Node::new(config).env(self.env).in_memory(in_memory);
         if let Some(log) = self.log {

@@ -198,6 +198,11 @@ fn nodes_in_one_process_do_not_disturb_each_other() {
         while slave_client.get("k").await.unwrap().is_none() {
             tokio::task::yield_now().await;
         }
+        let dump_file = {
+            let state = slave.shell().state.borrow();
+            state.config.dir.join(&state.config.dbfilename)
+        };
+        assert!(!dump_file.exists(), "a node in memory alone leaves no file of its sync");
         assert_eq!(refusal(slave_client.set("k", "x").await), ErrorKind::ReadOnly);
         assert_eq!(lone_client.get("k").await, Ok(None));
         assert!(lone_client.call(&["SELECT", "2"]).await.is_err());
