@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use replikant::feed::{ChangeFeed, FeedError, FeedItem, SnapshotMode};
+use replikant::feed::{ChangeFeed, FeedError, FeedItem, SnapshotMode, SnapshotValue};
 use replikant::server::{Commands, Node, NodeHandle};
 
 #[allow(dead_code)] // The tests include this file and have a main function of their own.
@@ -61,11 +61,12 @@ pub async fn follow(host: &str, port: u16, file: &Path, mut tell: impl FnMut(Str
     loop {
         match changes.next().await {
             Ok(FeedItem::Change(change)) => {
-                let words: Vec<_> = change.args.iter().map(|arg| String::from_utf8_lossy(arg)).collect();
+                let words: Vec<_> = change.args.iter().map(|arg| text(arg)).collect();
                 tell(format!("{} db{} {}", change.offset, change.db, words.join(" ")));
             }
             Ok(FeedItem::SnapshotBegins { keys }) => tell(format!("all data: {keys} keys")),
-            Ok(FeedItem::Key(key)) => tell(format!("db{} {}: {:?}", key.db, String::from_utf8_lossy(&key.key), key.value)),
+            Ok(FeedItem::Library(code)) => tell(format!("functions: {}", text(&code))),
+            Ok(FeedItem::Key(key)) => tell(format!("db{} {}: {}", key.db, text(&key.key), value(&key.value))),
             Ok(FeedItem::SnapshotEnds) => tell("changes:".to_owned()),
             Err(error @ FeedError::FullSyncNeeded { .. }) => {
                 tell(error.to_string());
@@ -73,5 +74,29 @@ pub async fn follow(host: &str, port: u16, file: &Path, mut tell: impl FnMut(Str
             }
             Err(error) => return Err(error.into()),
         }
+    }
+}
+
+/// Bytes that may be no text.
+fn text(bytes: &[u8]) -> String {
+    bytes.escape_ascii().to_string()
+}
+
+/// A value of the snapshot in a line.
+fn value(value: &SnapshotValue) -> String {
+    let words = |items: &[Vec<u8>]| items.iter().map(|item| text(item)).collect::<Vec<_>>().join(" ");
+    match value {
+        SnapshotValue::String(bytes) => text(bytes),
+        SnapshotValue::List(items) => format!("list {}", words(items)),
+        SnapshotValue::Set(items) => format!("set {}", words(items)),
+        SnapshotValue::SortedSet(members) => {
+            let members: Vec<_> = members.iter().map(|(member, score)| format!("{}={score}", text(member))).collect();
+            format!("sorted set {}", members.join(" "))
+        }
+        SnapshotValue::Hash(fields) => {
+            let fields: Vec<_> = fields.iter().map(|field| format!("{}={}", text(&field.field), text(&field.value))).collect();
+            format!("hash {}", fields.join(" "))
+        }
+        SnapshotValue::Stream(stream) => format!("stream of {} entries, {} groups", stream.entries.len(), stream.groups.len()),
     }
 }

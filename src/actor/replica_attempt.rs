@@ -149,6 +149,7 @@ fn handshake_options(state: &NodeState, resume: Option<ChunkPos>) -> HandshakeOp
         version: Some(crate::REDIS_VERSION_CLAIMED.to_owned()),
         ask,
         resume,
+        keeps_nothing: false,
     }
 }
 

@@ -7,8 +7,8 @@ use slog::{info, warn};
 
 use super::replication::{follow, promote};
 use super::role_info::address;
-use super::{CmdResult, CommandError, Ctx, Flags, NodeState, Spec};
-use crate::replication::{Candidate, Failover, FailoverStep, ReplicaState, Role};
+use super::{Client, Clients, CmdResult, CommandError, Ctx, Flags, NodeState, Spec};
+use crate::replication::{Candidate, Failover, FailoverStep, Replica, ReplicaState, Role};
 use crate::types::number::parse_i64;
 
 /// What the arguments say.
@@ -68,7 +68,7 @@ fn failover(ctx: &mut Ctx<'_>) -> CmdResult {
     if !matches!(ctx.node.role, Role::Master) {
         return Err("ERR FAILOVER is not valid when server is a replica.".into());
     }
-    if ctx.node.clients.replicas().len() == 0 {
+    if servers(&ctx.node.clients).next().is_none() {
         return Err("ERR FAILOVER requires connected replicas.".into());
     }
     if asked.force && (asked.timeout_ms.is_none() || asked.target.is_none()) {
@@ -87,14 +87,19 @@ fn failover(ctx: &mut Ctx<'_>) -> CmdResult {
     Ok(())
 }
 
+/// Slaves without a port serve nobody, and can take nothing over: change feeds, `redis-cli --replica`.
+fn servers(clients: &Clients) -> impl Iterator<Item = (&Client, &Replica)> {
+    clients.replicas().filter(|(.., replica)| replica.listening_port != 0).map(|(_, client, replica)| (client, replica))
+}
+
 /// The slave that is reached there; it must follow the stream.
 fn target(node: &NodeState, host: String, port: i64) -> Result<(String, u16), CommandError> {
     let is_meant = |at: &str, listening: u16| at.eq_ignore_ascii_case(&host) && i64::from(listening) == port;
-    let found = node.clients.replicas().find(|(_, client, replica)| is_meant(&address(client, replica), replica.listening_port));
+    let found = servers(&node.clients).find(|(client, replica)| is_meant(&address(client, replica), replica.listening_port));
     match found {
         None => Err("ERR FAILOVER target HOST and PORT is not a replica.".into()),
-        Some((_, _, replica)) if replica.state != ReplicaState::Online => Err("ERR FAILOVER target replica is not online.".into()),
-        Some((_, _, replica)) => Ok((host, replica.listening_port)),
+        Some((_, replica)) if replica.state != ReplicaState::Online => Err("ERR FAILOVER target replica is not online.".into()),
+        Some((_, replica)) => Ok((host, replica.listening_port)),
     }
 }
 
@@ -102,9 +107,9 @@ impl NodeState {
     /// At the end of a turn: hands over to a slave that has all of the stream, or gives up when the time is over.
     pub fn advance_failover(&mut self) {
         let Some(failover) = &mut self.failover else { return };
-        let online = self.clients.replicas().filter(|(_, _, replica)| replica.state == ReplicaState::Online);
+        let online = servers(&self.clients).filter(|(_, replica)| replica.state == ReplicaState::Online);
         let candidates =
-            online.map(|(_, client, replica)| Candidate { host: address(client, replica), port: replica.listening_port, acked: replica.ack_offset });
+            online.map(|(client, replica)| Candidate { host: address(client, replica), port: replica.listening_port, acked: replica.ack_offset });
         match failover.next(self.steady_ms, self.stream.offset(), candidates) {
             FailoverStep::Wait => {}
             FailoverStep::GiveUp => self.abort_failover("Replica never caught up before timeout"),
@@ -150,18 +155,21 @@ pub(super) const ROWS: &[Spec] = &[Spec::new("failover", -1, Flags::ADMIN.union(
 #[cfg(test)]
 mod tests {
     use super::super::testing::Bench;
-    use super::super::{Client, ClientFlags, Request, Slot};
+    use super::super::{ClientFlags, Request, Slot};
     use super::*;
     use crate::env::Addr;
-    use crate::replication::Replica;
 
     /// A slave that is online on port 7000 of 10.0.0.9.
     fn slave(b: &mut Bench) -> Slot {
+        slave_on(b, 7000)
+    }
+
+    fn slave_on(b: &mut Bench, listening_port: u16) -> Slot {
         let addr = Addr::Ip(([10, 0, 0, 9], 4000).into());
         let mut client = Client::new(b.node.clients.next_id(), addr.clone(), addr, -1, b.node.steady_ms);
         client.flags |= ClientFlags::AUTHENTICATED;
         let slot = b.node.clients.insert(client);
-        let replica = Replica { state: ReplicaState::Online, listening_port: 7000, ..Replica::default() };
+        let replica = Replica { state: ReplicaState::Online, listening_port, ..Replica::default() };
         b.node.clients.make_replica(slot).replica = Some(Box::new(replica));
         slot
     }
@@ -188,6 +196,21 @@ mod tests {
         assert!(b.node.requests.contains(&Request::Follow) && b.node.blocked.is_paused());
         b.node.failover_accepted();
         assert!(b.node.failover.is_none() && !b.node.blocked.is_paused());
+    }
+
+    #[test]
+    fn a_slave_that_listens_nowhere_takes_nothing_over() {
+        let mut b = Bench::new();
+        let feed = slave_on(&mut b, 0);
+        b.say("set a 1");
+        assert_eq!(b.say("failover"), "-ERR FAILOVER requires connected replicas.");
+        slave(&mut b);
+        assert_eq!(b.say("failover to 10.0.0.9 0"), "-ERR FAILOVER target HOST and PORT is not a replica.");
+        assert_eq!(b.say("failover"), "+OK");
+        let offset = b.node.stream.offset();
+        b.node.run(feed, &[b"REPLCONF", b"ACK", offset.0.to_string().as_bytes()]);
+        b.node.advance_failover();
+        assert_eq!(master_of(&b), None);
     }
 
     #[test]

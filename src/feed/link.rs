@@ -88,16 +88,19 @@ async fn write(socket: &mut Box<dyn Socket>, mut bytes: &[u8]) -> io::Result<()>
 
 impl Link {
     /// Links up and asks to continue from `place`.
-    pub async fn open(options: &FeedBuilder, place: Option<Place>) -> Result<(Link, Began), FeedError> {
+    pub async fn open(options: FeedBuilder, place: Option<Place>) -> Result<(Link, Began), FeedError> {
         let env = options.env.clone();
         let socket = within(options.timeout, env.net.connect(&options.host, options.port, None)).await?;
         let handshake = ReplicaHandshake::new(HandshakeOptions {
             user: options.user.clone(),
             password: options.password.clone(),
+            listening_port: options.announced_port,
+            announce_ip: options.announced_ip.clone(),
             ask: place.map(|place| (place.replid, place.offset.next())),
+            keeps_nothing: true,
             ..HandshakeOptions::default()
         });
-        let mut opening = Opening { options, env, socket, input: Vec::new(), handshake, snapshot: None };
+        let mut opening = Opening { options: &options, env, socket, input: Vec::new(), handshake, snapshot: None };
         let began = opening.run(place).await?;
         let at = match &began {
             Began::Continued(place) | Began::Snapshot { place, .. } => *place,
@@ -136,11 +139,7 @@ impl Link {
             Err(_) if now_ns - self.last_byte_ns > timeout.as_nanos() as u64 => return Err(io_error(io::ErrorKind::TimedOut)),
             Err(_) => {}
         }
-        let is_due = now_ns >= due_ns;
-        if is_due {
-            self.told_ns = now_ns;
-        }
-        Ok(Heard { is_due, is_asked })
+        Ok(Heard { is_due: now_ns >= due_ns, is_asked })
     }
 
     /// Reads all whole commands. True: the master asks for an ACK.
@@ -201,13 +200,21 @@ impl Link {
         Ok(false)
     }
 
+    /// Whether it is time to tell the master how far the feed is.
+    pub fn is_due(&self, tick: Duration) -> bool {
+        self.clock.monotonic_ns() >= self.told_ns + tick.as_nanos() as u64
+    }
+
     /// Where the stream is, unless that is inside a transaction.
     pub fn idle_place(&self) -> Option<Place> {
         self.transaction.is_none().then_some(self.at)
     }
 
     /// Tells the master how far the feed is. What the socket does not take is sent with the next one: nothing is awaited, so nothing is cut.
-    pub fn acknowledge(&mut self, offset: ReplOffset) -> Result<(), FeedError> {
+    pub fn acknowledge(&mut self, place: Option<Place>) -> Result<(), FeedError> {
+        self.told_ns = self.clock.monotonic_ns();
+        // While a snapshot is handed out, the place may be one of another history.
+        let offset = place.filter(|place| place.replid == self.at.replid).map_or(ReplOffset(0), |place| place.offset);
         if self.unsent.is_empty() {
             encode_command(&mut self.unsent, &[b"REPLCONF", b"ACK", offset.to_string().as_bytes()]);
         }

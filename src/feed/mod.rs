@@ -2,7 +2,21 @@
 //! command, from a given place on. It keeps its place in a file and goes on from there after a restart; where the master can't, it says so, or takes a
 //! snapshot's keys first.
 //!
-//! The feed counts among the master's slaves: it acknowledges what has been dealt with, WAIT counts it, and it keeps the backlog alive.
+//! # What it hands out
+//!
+//! After a snapshot, where there is one: libraries of functions, then keys, with all that an equal copy needs. When a key was last used, and how often, is left
+//! out. A key or field whose time is over may be among them: the master's DEL or HDEL follows. Then the commands of the stream, as [`Change`]s: effects of writes
+//! in their order, and what else a slave is sent: PUBLISH, FUNCTION, SCRIPT, commands of modules.
+//!
+//! The feed reads only while [`ChangeFeed::next`] is awaited. If that does not happen for the master's `repl-timeout`, the link breaks, and the feed goes on from
+//! the backlog, as after a restart. A snapshot is in memory as a whole until it has been handed out.
+//!
+//! # What the master sees
+//!
+//! A slave: it acknowledges what has been dealt with, WAIT and `min-replicas-to-write` count it, and it keeps the backlog alive. It listens nowhere and says so by
+//! port 0, as `redis-cli --replica` does; [`FeedBuilder::announce`] has INFO and ROLE show something else. Sentinel lists a slave `127.0.0.1:0`, which it can't
+//! reach and therefore neither promotes nor hands to clients, until `SENTINEL RESET`. A master of this crate's kind never picks it for FAILOVER; Redis's FAILOVER
+//! might, so name the slave there (`FAILOVER TO`).
 //!
 //! ```
 //! use replikant::feed::{ChangeFeed, FeedItem, SnapshotMode};
@@ -40,11 +54,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use place::Place;
-pub use snapshot::{FieldValue, SnapshotKey, SnapshotValue, StreamItem};
+pub use snapshot::{FieldValue, HashField, PendingEntry, SnapshotKey, SnapshotValue, StreamConsumer, StreamGroup, StreamItem, StreamValue};
+
+use futures::future::LocalBoxFuture;
 
 use crate::env::Env;
 use crate::rdb::LoadError;
-use crate::replication::{LinkError, ReplId, ReplOffset, SyncReason};
+use crate::replication::{LinkError, ReplId, SyncReason};
 use link::{Began, Link};
 
 /// How often the master is told how far the feed is, and the file is written.
@@ -73,6 +89,8 @@ pub enum FeedItem {
         /// How many keys it has.
         keys: usize,
     },
+    /// A library of functions of the snapshot: the text that FUNCTION LOAD was given. Libraries come before keys.
+    Library(Vec<u8>),
     /// A key of the snapshot.
     Key(SnapshotKey),
     /// All keys have been handed out; changes follow.
@@ -134,6 +152,8 @@ pub struct FeedBuilder {
     password: Option<String>,
     place: Option<Place>,
     file: Option<PathBuf>,
+    announced_ip: Option<String>,
+    announced_port: u16,
     snapshot: SnapshotMode,
     retry: bool,
     timeout: Duration,
@@ -170,6 +190,13 @@ impl FeedBuilder {
         self
     }
 
+    /// What the master's INFO and ROLE show as this slave's address; the address that it comes from and port 0 unless told otherwise. Whoever finds slaves by
+    /// INFO (Sentinel, FAILOVER, some client libraries) will take a port above 0 for that of a server.
+    pub fn announce(mut self, ip: impl Into<String>, port: u16) -> Self {
+        (self.announced_ip, self.announced_port) = (Some(ip.into()), port);
+        self
+    }
+
     /// Whether a broken link is mended in silence, for ever (as it is unless told otherwise), or is an error.
     pub fn retry(mut self, retry: bool) -> Self {
         self.retry = retry;
@@ -194,9 +221,21 @@ impl FeedBuilder {
             self.place = Place::load(&*self.env.disk, path).map_err(FeedError::Place)?.or(self.place);
         }
         let (place, saved) = (self.place, self.place);
-        Ok(ChangeFeed { options: self, link: None, place, saved, handed: None, ready: VecDeque::new(), backoff_ms: BACKOFF_MIN_MS })
+        Ok(ChangeFeed {
+            options: self,
+            opening: None,
+            link: None,
+            place,
+            saved,
+            handed: None,
+            ready: VecDeque::new(),
+            wait_ms: 0,
+            backoff_ms: BACKOFF_MIN_MS,
+        })
     }
 }
+
+type Opening = LocalBoxFuture<'static, Result<(Link, Began), FeedError>>;
 
 /// An item that waits to be handed out, and the place behind it.
 struct Ready {
@@ -211,6 +250,8 @@ struct Ready {
 /// since then come again: at least once, in order.
 pub struct ChangeFeed {
     options: FeedBuilder,
+    /// A link that is not there yet. It outlives the future that has begun it: a snapshot may take longer than whoever asks has patience.
+    opening: Option<Opening>,
     link: Option<Link>,
     /// All up to here has been dealt with.
     place: Option<Place>,
@@ -218,6 +259,8 @@ pub struct ChangeFeed {
     /// The place behind the item that was handed out last.
     handed: Option<Place>,
     ready: VecDeque<Ready>,
+    /// What passes before the next link.
+    wait_ms: u64,
     backoff_ms: u64,
 }
 
@@ -232,6 +275,8 @@ impl ChangeFeed {
             password: None,
             place: None,
             file: None,
+            announced_ip: None,
+            announced_port: 0,
             snapshot: SnapshotMode::default(),
             retry: true,
             timeout: Duration::from_secs(60),
@@ -271,11 +316,12 @@ impl ChangeFeed {
         loop {
             if let Some(ready) = self.ready.pop_front() {
                 self.handed = ready.place;
+                self.show_life();
                 return Ok(ready.item);
             }
             if let Err(error) = self.advance().await {
                 self.link = None;
-                self.recover(error).await?;
+                self.recover(error)?;
             }
         }
     }
@@ -291,6 +337,16 @@ impl ChangeFeed {
         Ok(())
     }
 
+    /// While much is handed out, the master hears of the feed as well. A link that is found broken is mended when all of it has been.
+    fn show_life(&mut self) {
+        if let Some(link) = &mut self.link
+            && link.is_due(TICK)
+            && link.acknowledge(self.place).is_err()
+        {
+            self.link = None;
+        }
+    }
+
     /// Writes the place and tells the master.
     fn tell(&mut self) -> Result<(), FeedError> {
         let Some(link) = &mut self.link else { return Ok(()) };
@@ -298,18 +354,30 @@ impl ChangeFeed {
             // All that has been read is dealt with, down to what is no change: PING, SELECT.
             self.place = link.idle_place().or(self.place);
         }
-        link.acknowledge(self.place.map_or(ReplOffset(0), |place| place.offset))?;
+        link.acknowledge(self.place)?;
         self.save()
     }
 
     async fn link_up(&mut self) -> Result<(), FeedError> {
-        let (mut link, began) = Link::open(&self.options, self.place).await?;
+        let opening = self.opening.get_or_insert_with(|| {
+            let (options, place, wait) = (self.options.clone(), self.place, Duration::from_millis(self.wait_ms));
+            Box::pin(async move {
+                actix_rt::time::sleep(wait).await;
+                Link::open(options, place).await
+            })
+        });
+        let opened = opening.await;
+        self.opening = None;
+        let (mut link, began) = opened?;
+        self.wait_ms = 0;
         match began {
             Began::Continued(place) => self.place = Some(place),
             Began::Snapshot { snapshot, place } => {
                 if self.options.snapshot == SnapshotMode::Deliver {
-                    self.ready.push_back(Ready { item: FeedItem::SnapshotBegins { keys: snapshot.keys.len() }, place: None });
-                    self.ready.extend(snapshot.keys.into_iter().map(|key| Ready { item: FeedItem::Key(key), place: None }));
+                    let inside = |item| Ready { item, place: None };
+                    self.ready.push_back(inside(FeedItem::SnapshotBegins { keys: snapshot.keys.len() }));
+                    self.ready.extend(snapshot.libraries.into_iter().map(|code| inside(FeedItem::Library(code))));
+                    self.ready.extend(snapshot.keys.into_iter().map(|key| inside(FeedItem::Key(key))));
                     self.ready.push_back(Ready { item: FeedItem::SnapshotEnds, place: Some(place) });
                 } else {
                     self.place = Some(place);
@@ -322,14 +390,13 @@ impl ChangeFeed {
         if is_asked { self.tell() } else { Ok(()) }
     }
 
-    /// After a link has broken: waits before the next, unless nothing is to be gained by it.
-    async fn recover(&mut self, error: FeedError) -> Result<(), FeedError> {
+    /// After a link has broken: there is to be another after a while, unless nothing is to be gained by it.
+    fn recover(&mut self, error: FeedError) -> Result<(), FeedError> {
         if !self.options.retry || !matches!(error, FeedError::Link(_)) {
             return Err(error);
         }
-        let wait_ms = self.backoff_ms / 2 + self.options.env.random.below(self.backoff_ms / 2 + 1);
+        self.wait_ms = self.backoff_ms / 2 + self.options.env.random.below(self.backoff_ms / 2 + 1);
         self.backoff_ms = (self.backoff_ms * 2).min(BACKOFF_MAX_MS);
-        actix_rt::time::sleep(Duration::from_millis(wait_ms)).await;
         Ok(())
     }
 }

@@ -48,12 +48,15 @@ fn a_snapshot_comes_first_then_every_change_with_its_database() {
         keys.sort_by(|a, b| a.key.cmp(&b.key));
         let bytes = |text: &str| text.as_bytes().to_vec();
         let pair = || vec![(bytes("f"), bytes("v"))];
+        let field = HashField { field: bytes("f"), value: bytes("v"), expires_unix_ms: None };
+        let (last_id, max_deleted_id) = ("7-1".to_owned(), "0-0".to_owned());
+        let stream = StreamValue { entries: vec![("7-1".to_owned(), pair())], last_id, max_deleted_id, entries_added: 1, groups: vec![] };
         let expected = [
-            ("h", SnapshotValue::Hash(pair())),
+            ("h", SnapshotValue::Hash(vec![field])),
             ("l", SnapshotValue::List(vec![bytes("a"), bytes("b")])),
             ("s", SnapshotValue::String(bytes("1"))),
             ("set", SnapshotValue::Set(vec![bytes("m")])),
-            ("x", SnapshotValue::Stream(vec![("7-1".to_owned(), pair())])),
+            ("x", SnapshotValue::Stream(stream)),
             ("z", SnapshotValue::SortedSet(vec![(bytes("m"), 2.5)])),
         ];
         for (key, (name, value)) in keys.iter().zip(expected) {
@@ -141,5 +144,25 @@ fn who_does_not_want_to_try_again_is_told_why() {
         node.stop(None).await;
         assert!(matches!(right.next().await, Err(FeedError::Link(_))));
         assert!(matches!(right.next().await, Err(FeedError::Link(_))));
+    });
+}
+
+#[test]
+fn a_sync_goes_on_though_nobody_has_the_patience_for_it() {
+    run(async {
+        let node = Node::builder().directive("repl-diskless-sync-delay", &["1"]).start().await.unwrap();
+        let client = node.client();
+        client.set("k", "1").await.unwrap();
+        let mut feed = feed(&node).snapshot(SnapshotMode::Deliver).open().unwrap();
+        let mut given_up = 0;
+        let first = loop {
+            match tokio::time::timeout(Duration::from_millis(20), feed.next()).await {
+                Ok(item) => break item,
+                Err(_) => given_up += 1,
+            }
+        };
+        assert!(given_up > 0, "the sync has taken a second");
+        assert_eq!(first.unwrap(), FeedItem::SnapshotBegins { keys: 1 });
+        assert!(client.info("stats").await.unwrap().contains("sync_full:1\r\n"));
     });
 }

@@ -59,6 +59,8 @@ pub struct HandshakeOptions {
     pub resume: Option<ChunkPos>,
     /// Asks the other side to take over as master. One that does not is not followed.
     pub failover: bool,
+    /// Keeps no data of which it could report a digest.
+    pub keeps_nothing: bool,
 }
 
 /// What happens on the link.
@@ -255,7 +257,8 @@ impl ReplicaHandshake {
         if let Some(ip) = &self.options.announce_ip {
             tell("ip-address", &[ip.as_bytes()]);
         }
-        tell("capa", &[b"eof", b"capa", b"psync2", b"capa", b"chunks", b"capa", b"verify"]);
+        let capas: [&[u8]; 7] = [b"eof", b"capa", b"psync2", b"capa", b"chunks", b"capa", b"verify"];
+        tell("capa", if self.options.keeps_nothing { &capas[..5] } else { &capas });
         if let Some(version) = &self.options.version {
             tell("version", &[version.as_bytes()]);
         }
@@ -391,6 +394,7 @@ mod tests {
             ask: Some((ReplId::parse(ID.as_bytes()).unwrap(), StreamPos(101))),
             resume: None,
             failover: false,
+            keeps_nothing: false,
         }
     }
 
