@@ -137,17 +137,15 @@ fn run(nodes: Vec<Node>) -> anyhow::Result<ExitCode> {
 /// SIGTERM and SIGINT stop as SHUTDOWN does; a second SIGINT does not wait for it.
 async fn stop_on_signal(handles: Vec<NodeHandle>) {
     let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else { return };
-    let mut asked = false;
     loop {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {
-                if asked {
+                if handles.iter().any(NodeHandle::is_stopping) {
                     std::process::exit(1);
                 }
             }
         }
-        asked = true;
         for handle in &handles {
             handle.request_stop(None);
         }

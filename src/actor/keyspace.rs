@@ -14,7 +14,7 @@ use super::replica_client::{Follow, StopFollowing};
 use super::replication_master::{ContinueSync, DropReplicas, ReplicaAcked, StartFullSync, StartSave, StreamAdvanced};
 use super::shell::Shell;
 use super::snapshot_worker::WriteChunks;
-use crate::command::{NodeState, Request};
+use crate::command::{NodeState, Request, ShutdownHow};
 use crate::env::is_unwinding;
 use crate::keyspace::SnapshotId;
 use crate::replication::ReplOffset;
@@ -121,7 +121,7 @@ impl Keyspace {
             stats.longest_snapshot_step_ns = stats.longest_snapshot_step_ns.max(ended - turned);
             stats.longest_snapshot_step_ever_ns = stats.longest_snapshot_step_ever_ns.max(ended - turned);
         }
-        self.shell.state.borrow_mut().advance_failover();
+        self.advance_waits();
         self.carry_out();
         let evicting = self.shell.state.borrow_mut().evict_more();
         self.tell_stream();
@@ -264,28 +264,42 @@ impl Keyspace {
             Request::Close(slot) => self.shell.close(state, slot),
             Request::Relisten => super::listeners::relisten(&self.shell),
             Request::Reconfigure => reconfigure(state),
-            Request::Shutdown { save, now: _, force } => self.shut_down(state, save, force),
+            Request::Shutdown(_) if self.shell.is_stopping() => {}
+            Request::Shutdown(how) => {
+                if let Some(how) = state.begin_shutdown(how) {
+                    self.shut_down(state, how);
+                }
+            }
             request @ (Request::Verify | Request::StopVerifying(_) | Request::Digest(_) | Request::ReadReports) => {
                 super::verifier::carry_out(&to.verifier, request);
             }
         }
     }
 
-    /// SHUTDOWN, SIGTERM: saves if asked or if there are save points, then stops the node.
-    fn shut_down(&self, state: &mut NodeState, save: Option<bool>, force: bool) {
-        let wanted = save.unwrap_or(!state.config.save.is_empty());
+    /// Slaves are waited for no longer: saves if asked or if there are save points, then stops the node.
+    fn shut_down(&self, state: &mut NodeState, how: ShutdownHow) {
+        let wanted = how.save.unwrap_or(!state.config.save.is_empty());
         if wanted && state.loading.is_none() {
             info!(state.log, "Saving the final RDB snapshot before exiting.");
             if let Err(error) = state.save_now() {
                 error!(state.log, "Error trying to save the DB"; "error" => %error);
-                if !force {
+                if !how.force {
                     warn!(state.log, "Can't exit because of it: SHUTDOWN FORCE or NOSAVE exits without saving");
-                    return;
+                    return state.fail_shutdown();
                 }
             }
         }
         info!(state.log, "Bye bye...");
         self.shell.stop(None);
+    }
+
+    /// What waits for slaves sees how far they are.
+    fn advance_waits(&self) {
+        let mut state = self.shell.state.borrow_mut();
+        state.advance_failover();
+        if let Some(how) = state.shutdown_due() {
+            self.shut_down(&mut state, how);
+        }
     }
 
     /// One notice a turn to the readers of the stream.

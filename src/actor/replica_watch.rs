@@ -25,8 +25,8 @@ impl ReplicationMaster {
         let now_ms = state.steady_ms;
         let is_master = matches!(state.role, Role::Master);
         let ping_ms = state.config.repl_ping_replica_period as i64 * 1000;
-        // While writes are paused for a failover nothing else may make the stream longer, or no slave ever has all of it.
-        if is_master && state.failover.is_none() && !self.sessions.is_empty() && now_ms - self.last_ping_ms >= ping_ms {
+        // While writes are paused for a failover or a shutdown nothing else may make the stream longer, or no slave ever has all of it.
+        if is_master && state.failover.is_none() && state.shutdown.is_none() && !self.sessions.is_empty() && now_ms - self.last_ping_ms >= ping_ms {
             self.last_ping_ms = now_ms;
             state.stream.append(b"*1\r\n$4\r\nPING\r\n");
         }

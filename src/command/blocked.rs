@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::key_waits::KeyWaits;
 use super::{ClientFlags, NodeState, ReplyMode, Slot};
-use crate::replication::{ReplOffset, ReplicaState, Role};
+use crate::replication::{GETACK, ReplOffset, ReplicaState, Role};
 use crate::resp::Reply;
 
 /// What a suspended client waits for.
@@ -29,6 +29,8 @@ pub enum Wait {
     Verified,
     /// The end of CLIENT PAUSE.
     Unpause,
+    /// That the node goes, or that it does not after all.
+    Shutdown,
 }
 
 struct Suspended {
@@ -60,6 +62,8 @@ pub struct Blocked {
     pause: Option<Pause>,
     /// Writes are paused for FAILOVER, whatever CLIENT PAUSE and UNPAUSE say.
     failing_over: bool,
+    /// So they are for SHUTDOWN.
+    shutting_down: bool,
     pub(super) keys: KeyWaits,
 }
 
@@ -86,12 +90,12 @@ impl Blocked {
         self.acks_are_news = !self.suspended.is_empty();
     }
     pub(super) fn is_paused(&self) -> bool {
-        self.pause.is_some() || self.failing_over
+        self.pause.is_some() || self.failing_over || self.shutting_down
     }
     /// What is paused now.
     pub(super) fn pause(&self, now_ms: i64) -> Option<Pause> {
         let asked = self.pause.filter(|pause| pause.until_ms > now_ms);
-        asked.or(self.failing_over.then_some(Pause { writes_only: true, until_ms: i64::MAX }))
+        asked.or((self.failing_over || self.shutting_down).then_some(Pause { writes_only: true, until_ms: i64::MAX }))
     }
     pub(super) fn wait_of(&self, slot: Slot) -> Option<Wait> {
         self.suspended.get(&slot).map(|suspended| suspended.wait)
@@ -158,7 +162,7 @@ impl Acks {
         let (acks, offset) = match wait {
             Wait::Acks { offset, .. } => (&self.applied, offset),
             Wait::AofAcks { offset, .. } => (&self.in_aof, offset),
-            Wait::Keys | Wait::Verified | Wait::Unpause => return 0,
+            Wait::Keys | Wait::Verified | Wait::Unpause | Wait::Shutdown => return 0,
         };
         acks.iter().filter(|ack| **ack >= offset).count() as i64
     }
@@ -176,7 +180,7 @@ fn reply_count(wait: Wait, count: i64, out: &mut Reply) {
         }
         Wait::Keys => out.null_array(),
         Wait::Verified => out.error("ERR not ended within TIMEOUT; it goes on, and REPLICATION VERIFY STATUS tells how it ends"),
-        Wait::Unpause => {}
+        Wait::Unpause | Wait::Shutdown => {}
     }
 }
 
@@ -276,7 +280,7 @@ impl NodeState {
     /// The node becomes a slave: nobody can wait here for what only a master sees. Postponed requests are refused when they come again.
     pub(super) fn unblock_all_on_role_change(&mut self) {
         for (slot, wait) in self.blocked.in_order() {
-            if wait != Wait::Unpause {
+            if !matches!(wait, Wait::Unpause | Wait::Shutdown) {
                 self.unblock_with_error(slot, "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)");
                 self.clients.at_mut(slot).flags |= ClientFlags::CLOSE_AFTER_REPLY;
             }
@@ -304,6 +308,13 @@ impl NodeState {
         }
     }
 
+    /// SHUTDOWN begins to wait, or comes to nothing.
+    pub(super) fn pause_for_shutdown(&mut self, paused: bool) {
+        if std::mem::replace(&mut self.blocked.shutting_down, paused) {
+            self.resume_postponed();
+        }
+    }
+
     /// Those who wait for the end of a pause look again whether they must.
     fn resume_postponed(&mut self) {
         for (slot, wait) in self.blocked.in_order() {
@@ -326,7 +337,7 @@ impl NodeState {
         if self.blocked.getack_wanted && !self.blocked.is_paused() {
             self.blocked.getack_wanted = false;
             if matches!(self.role, Role::Master) {
-                self.stream.append(b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n");
+                self.stream.append(GETACK);
             }
         }
     }

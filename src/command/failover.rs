@@ -138,10 +138,10 @@ impl NodeState {
         }
     }
 
-    /// When suspended clients, a pause or a failover have something due next.
+    /// When suspended clients, a pause, a failover or a shutdown have something due next.
     pub fn next_deadline_ms(&self) -> Option<i64> {
         let failover = self.failover.as_ref().and_then(Failover::deadline_ms);
-        self.blocked.next_deadline_ms().into_iter().chain(failover).min()
+        self.blocked.next_deadline_ms().into_iter().chain(failover).chain(self.shutdown_deadline_ms()).min()
     }
 }
 

@@ -113,6 +113,9 @@ fn server(node: &mut NodeState, out: &mut String) {
     field(out, "executable", &node.executable);
     field(out, "config_file", node.config_file.as_deref().unwrap_or(Path::new("")).display());
     field(out, "io_threads_active", 0);
+    if let Some(ms) = node.shutdown_in_ms() {
+        field(out, "shutdown_in_milliseconds", ms);
+    }
     let bind: String = node.config.bind.iter().map(|addr| format!(",bind={addr}")).collect();
     field(out, "listener0", format_args!("name=tcp{bind},port={}", node.tcp_port));
     if let Some(path) = &node.config.unixsocket {

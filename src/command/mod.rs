@@ -68,6 +68,7 @@ mod server;
 mod set;
 mod set_operations;
 mod sets;
+mod shutdown;
 mod slowlog;
 mod snapshot;
 mod sort;
@@ -94,6 +95,7 @@ pub use mend::{Mend, Mended};
 pub use pubsub::{PubSub, Space};
 pub use role_info::replica_address;
 pub use scripting::{Bystanders, Functions, Scripts};
+pub use shutdown::{Shutdown, ShutdownHow};
 pub use slowlog::Slowlog;
 pub use spec::{Acl, Begin, Find, Flags, Handler, KeySpec, Propagate, Spec};
 pub use state::{Effects, Loading, NodeState, Request, SaveState};
@@ -139,6 +141,7 @@ pub(crate) fn families() -> Vec<&'static [Spec]> {
         scripting::ROWS,
         scripting::FUNCTION_ROWS,
         server::ROWS,
+        shutdown::ROWS,
         set::ROWS,
         set_operations::ROWS,
         sets::ROWS,

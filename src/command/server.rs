@@ -1,4 +1,4 @@
-//! TIME, SHUTDOWN, SAVE, BGSAVE, LASTSAVE, LOLWUT.
+//! TIME, SAVE, BGSAVE, LASTSAVE, LOLWUT.
 
 use slog::{error, info};
 
@@ -12,30 +12,6 @@ fn time(ctx: &mut Ctx<'_>) -> CmdResult {
     ctx.out.array(2);
     ctx.out.bulk_int(now_us.div_euclid(1_000_000));
     ctx.out.bulk_int(now_us.rem_euclid(1_000_000));
-    Ok(())
-}
-
-/// The node answers by going: the connection closes. Only a failure to save is replied, later.
-fn shutdown(ctx: &mut Ctx<'_>) -> CmdResult {
-    let mut save: Option<bool> = None;
-    let (mut now, mut force, mut abort) = (false, false, false);
-    for option in ctx.args.iter().skip(1) {
-        match option.to_ascii_uppercase().as_slice() {
-            b"NOSAVE" if save.is_none_or(|save| !save) => save = Some(false),
-            b"SAVE" if save.is_none_or(|save| save) => save = Some(true),
-            b"NOW" => now = true,
-            b"FORCE" => force = true,
-            b"ABORT" => abort = true,
-            _ => return Err(CommandError::SYNTAX),
-        }
-    }
-    if abort {
-        return match save.is_some() || now || force {
-            true => Err(CommandError::SYNTAX),
-            false => Err("ERR No shutdown in progress.".into()),
-        };
-    }
-    ctx.node.requests.push(Request::Shutdown { save, now, force });
     Ok(())
 }
 
@@ -133,18 +109,6 @@ pub(super) const ROWS: &[Spec] = &[
         "O(N) where N is the total number of keys in all databases",
         "Synchronously saves the database(s) to disk.",
     ),
-    Spec::new(
-        "shutdown",
-        -1,
-        Flags::ADMIN.union(Flags::NOSCRIPT).union(Flags::LOADING).union(Flags::STALE).union(Flags::NO_MULTI).union(Flags::ALLOW_BUSY),
-        shutdown,
-    )
-    .docs(
-        "server",
-        "1.0.0",
-        "O(N) when saving, where N is the total number of keys in all databases when saving data, otherwise O(1)",
-        "Synchronously saves the database(s) to disk and shuts down the Redis server.",
-    ),
     Spec::new("time", 1, Flags::LOADING.union(Flags::STALE).union(Flags::FAST), time)
         .docs("server", "2.6.0", "O(1)", "Returns the server time.")
         .tips(&["nondeterministic_output"]),
@@ -154,20 +118,6 @@ pub(super) const ROWS: &[Spec] = &[
 mod tests {
     use super::super::NodeState;
     use super::*;
-
-    #[test]
-    fn shutdown_options_exclude_each_other() {
-        let (mut node, slot) = NodeState::for_tests();
-        for wrong in [&[&b"SAVE"[..], b"NOSAVE"][..], &[b"ABORT", b"NOW"], &[b"FOO"]] {
-            let mut command: Vec<&[u8]> = vec![b"SHUTDOWN"];
-            command.extend(wrong);
-            assert_eq!(node.run(slot, &command), b"-ERR syntax error\r\n");
-        }
-        assert_eq!(node.run(slot, &[b"SHUTDOWN", b"ABORT"]), b"-ERR No shutdown in progress.\r\n");
-        assert!(node.requests.is_empty());
-        assert_eq!(node.run(slot, &[b"SHUTDOWN", b"nosave", b"FORCE"]), b"");
-        assert_eq!(node.requests, [Request::Shutdown { save: Some(false), now: false, force: true }]);
-    }
 
     #[test]
     fn a_second_background_save_is_refused() {

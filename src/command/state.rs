@@ -7,7 +7,7 @@ use slog::Logger;
 
 use super::slowlog::Slowlog;
 use super::{Blocked, Bystanders, Clients, CommandTable, Eviction, ExpireCycle, Functions, Latency, PubSub, Scripts, Slot, Stats};
-use super::{Marked, Verification};
+use super::{Marked, Shutdown, ShutdownHow, Verification};
 use crate::config::Config;
 use crate::env::Env;
 use crate::keyspace::{DbIndex, Keyspace, UnixMs, Watches};
@@ -34,12 +34,8 @@ pub enum Request {
     BackgroundSave,
     /// Close this client now.
     Close(Slot),
-    /// SHUTDOWN: `save` as asked (`None`: by save points).
-    Shutdown {
-        save: Option<bool>,
-        now: bool,
-        force: bool,
-    },
+    /// SHUTDOWN, a signal, or who embeds the node.
+    Shutdown(ShutdownHow),
     /// CONFIG SET of port, bind, unixsocket.
     Relisten,
     /// Directives have changed that actors hold copies of (keepalive, hz, backlog size, log level, ...).
@@ -148,6 +144,8 @@ pub struct NodeState {
     pub role: Role,
     /// FAILOVER, until it has ended.
     pub failover: Option<Failover>,
+    /// SHUTDOWN, while it waits for slaves.
+    pub shutdown: Option<Shutdown>,
     pub stream: Stream,
     /// When its bytes came to be.
     pub stream_marks: StreamMarks,
@@ -214,6 +212,7 @@ impl NodeState {
             bystanders: None,
             role: Role::Master,
             failover: None,
+            shutdown: None,
             stream_marks: StreamMarks::default(),
             stream: Stream::new(ReplId::random(&*env.random), config.repl_backlog_size),
             syncs: SyncHistory::default(),
@@ -325,7 +324,12 @@ impl NodeState {
 
     /// Whether something is left to do behind a turn that commands have asked for.
     pub fn has_work(&self) -> bool {
-        !self.requests.is_empty() || self.blocked.getack_wanted || self.blocked.has_news() || self.eviction.unfinished || self.failover.is_some()
+        !self.requests.is_empty()
+            || self.blocked.getack_wanted
+            || self.blocked.has_news()
+            || self.eviction.unfinished
+            || self.failover.is_some()
+            || self.shutdown.is_some()
     }
 
     /// Reads the clock for the commands to come.

@@ -89,8 +89,8 @@ pub(super) fn client_unblock(ctx: &mut Ctx<'_>) -> CmdResult {
     let id = ctx.int(2)?;
     let node = &mut *ctx.node;
     let slot = u64::try_from(id).ok().and_then(|id| node.clients.by_id(id));
-    // A paused client has asked for nothing that could be broken off.
-    let waiting = slot.filter(|slot| node.blocked.wait_of(*slot).is_some_and(|wait| wait != Wait::Unpause));
+    // A paused client has asked for nothing that could be broken off, and a shutdown is aborted by other words.
+    let waiting = slot.filter(|slot| node.blocked.wait_of(*slot).is_some_and(|wait| !matches!(wait, Wait::Unpause | Wait::Shutdown)));
     if let Some(slot) = waiting {
         match with_error {
             true => node.unblock_with_error(slot, "UNBLOCKED client unblocked via CLIENT UNBLOCK"),

@@ -36,4 +36,4 @@ pub use safe_swap::{Held, SyncRefusal};
 pub use send_rate::SendRate;
 pub use sending::{Made, Next, SendFraming, SendingFrame};
 pub use shared_snapshot::{SharedSnapshot, StreamKept};
-pub use stream::{Backlog, PsyncDecision, PsyncRefusal, SPILL_SEGMENT_BYTES, SpillLimits, SpillRefusal, Stream};
+pub use stream::{Backlog, GETACK, PsyncDecision, PsyncRefusal, SPILL_SEGMENT_BYTES, SpillLimits, SpillRefusal, Stream};

@@ -10,7 +10,7 @@ use super::start::{begin_load, finish_start};
 use super::{Client, NodeActor, NodeBuilder, NodeEvents, NodeFailure, RemoteClient, StartError};
 use crate::actor::{Addresses, Keyspace, ReplicaClient, ReplicationMaster, Shell, Verifier};
 use crate::actor::{accept_all, first_port, listen};
-use crate::command::{NodeState, Request};
+use crate::command::{NodeState, Request, ShutdownHow};
 use crate::config::Config;
 use crate::env::{Addr, Env};
 use crate::log::LevelSwitch;
@@ -166,16 +166,23 @@ impl NodeHandle {
         }
     }
 
-    /// Stops the node as SHUTDOWN does (`save`: as asked, or by the save points), and returns when it has stopped.
+    /// Stops the node as SHUTDOWN does (`save`: as asked, or by the save points), and returns when it has stopped. Slaves that lag are waited for, and writes
+    /// paused meanwhile, for as long as the directive `shutdown-timeout` says: 10 seconds, unless set; 0 waits for nobody. A node that is asked twice waits for
+    /// the same end. One that can't save, or is told SHUTDOWN ABORT, goes on, and so does this wait.
     pub async fn stop(&self, save: Option<bool>) {
         self.request_stop(save);
         self.stopped().await;
     }
 
-    /// Asks the node to stop, as a signal does.
+    /// Asks the node to stop, as [`stop`](Self::stop) and signals do.
     pub fn request_stop(&self, save: Option<bool>) {
-        self.shell.state.borrow_mut().requests.push(Request::Shutdown { save, now: true, force: false });
+        self.shell.state.borrow_mut().requests.push(Request::Shutdown(ShutdownHow { save, ..ShutdownHow::default() }));
         self.shell.wake();
+    }
+
+    /// Whether it has been asked to stop and has not given that up: it waits for slaves, or is as good as gone.
+    pub fn is_stopping(&self) -> bool {
+        self.shell.is_stopping() || self.shell.state.borrow().shutdown.is_some()
     }
 
     /// Returns when the node has stopped: with the reason, if it was not asked to.

@@ -21,7 +21,7 @@ use super::events::NodeEvents;
 use super::pubsub::{Message as ChannelMessage, Subscription};
 use super::{ClientError, Commands, NodeEvent};
 use crate::actor::Shell;
-use crate::command::Request;
+use crate::command::{Request, ShutdownHow};
 use crate::resp::Value;
 
 /// Messages that wait to be taken by a listener on another thread; above it the node keeps them, within its limits.
@@ -239,7 +239,7 @@ impl Handler<StopNode> for NodeActor {
     type Result = ();
 
     fn handle(&mut self, message: StopNode, _: &mut Context<Self>) {
-        self.shell.state.borrow_mut().requests.push(Request::Shutdown { save: message.save, now: true, force: false });
+        self.shell.state.borrow_mut().requests.push(Request::Shutdown(ShutdownHow { save: message.save, ..ShutdownHow::default() }));
         self.shell.wake();
     }
 }

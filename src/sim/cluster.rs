@@ -101,6 +101,8 @@ pub fn base_config() -> Config {
         save: Vec::new(),
         enable_debug_command: EnableWhere::Yes,
         repl_timeout: 10,
+        // Shorter than those wait who stop a node.
+        shutdown_timeout: 2,
         repl_ping_replica_period: 2,
         repl_diskless_sync_delay: 0,
         repl_backlog_size: 1 << 20,

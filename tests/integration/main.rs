@@ -40,6 +40,7 @@ mod resumed_syncs;
 mod safe_swap;
 mod scripts;
 mod sentinel;
+mod shutdown;
 mod snapshots;
 mod spill;
 mod streams;

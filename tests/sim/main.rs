@@ -6,6 +6,7 @@
 mod clusters;
 mod many;
 mod planted;
+mod shutdown;
 mod stories;
 
 /// The number that an environment variable has, if it is set.

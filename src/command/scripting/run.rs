@@ -309,7 +309,7 @@ impl Host for ScriptHost<'_> {
         }
         let killed = self.node.scripts.running.as_ref().is_some_and(|running| running.killed);
         // Who shuts the node down does not wait for a script, and has said that nothing is to be saved.
-        let ends = self.node.requests.iter().any(|request| matches!(request, Request::Shutdown { .. }));
+        let ends = self.node.requests.iter().any(|request| matches!(request, Request::Shutdown(_)));
         if ends {
             // As if the process had ended under it.
             self.node.clients.at_mut(self.slot).flags |= ClientFlags::CLOSE_ASAP;

@@ -11,6 +11,9 @@ use backlog::{TRIM_BLOCKS_APPEND, TRIM_BLOCKS_LOOK};
 
 pub use backlog::{Backlog, SPILL_SEGMENT_BYTES, SpillLimits, SpillRefusal};
 
+/// Asks slaves how far they are.
+pub const GETACK: &[u8] = b"*3\r\n$8\r\nREPLCONF\r\n$6\r\nGETACK\r\n$1\r\n*\r\n";
+
 /// Why a partial resync is refused; the coded reason of a full one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PsyncRefusal {
