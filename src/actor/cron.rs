@@ -6,6 +6,7 @@ use actix::prelude::*;
 use slog::{info, warn};
 
 use super::keyspace::Keyspace;
+use super::timer::has_clock;
 use crate::command::{ClientFlags, CycleKind, NodeState, Request, active_expire_cycle, slow_budget_ns_per_second};
 use crate::persistence::{Attempt, save_due};
 
@@ -16,6 +17,9 @@ const SAMPLE_MS: i64 = 100;
 const EXPIRE_SLICE_NS: u64 = 500_000;
 
 pub(super) fn start(act: &Keyspace, ctx: &mut Context<Keyspace>) {
+    if !has_clock() {
+        return;
+    }
     let hz = act.shell.state.borrow().config.hz.clamp(1, 500);
     ctx.run_later(Duration::from_millis(1000 / u64::from(hz)), move |act, ctx| {
         if !act.shell.is_stopping() {

@@ -334,14 +334,23 @@ impl Actor for Keyspace {
     }
 }
 
-/// The host application's System has ended without stopping the node first. Nothing can be awaited any more: peers see their connections end, and what
-/// SHUTDOWN would save is saved.
+/// The host application's System or LocalSet has ended without stopping the node first. Nothing can be awaited any more: peers see their connections end, and
+/// what SHUTDOWN would save is saved, if it was a System. A bare LocalSet may be a simulated machine that has just crashed.
 impl Drop for Keyspace {
     fn drop(&mut self) {
-        if !self.has_system || self.shell.is_stopping() || is_unwinding() {
+        if self.shell.is_stopping() || is_unwinding() || self.shell.state.try_borrow_mut().is_err() {
             return;
         }
-        let Ok(mut state) = self.shell.state.try_borrow_mut() else { return };
+        if self.has_system {
+            self.save_at_the_end();
+        }
+        self.shell.abandon(self.has_system);
+    }
+}
+
+impl Keyspace {
+    fn save_at_the_end(&self) {
+        let mut state = self.shell.state.borrow_mut();
         info!(state.log, "The System has ended, and the node with it");
         if state.loading.is_none()
             && !state.config.save.is_empty()

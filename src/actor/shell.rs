@@ -262,6 +262,23 @@ impl Shell {
         }
     }
 
+    /// The actors are gone, with the System or LocalSet that ran them, and nobody will take turns. `all`: sockets are written once more and closed as well.
+    pub(super) fn abandon(&self, all: bool) {
+        if self.stopping.replace(true) {
+            return;
+        }
+        if all {
+            self.drop_listeners();
+            self.close_all();
+        } else {
+            let mut state = self.state.borrow_mut();
+            let of_this_process = state.clients.iter().filter(|(_, client)| client.is(ClientFlags::IN_PROCESS));
+            let slots: Vec<Slot> = of_this_process.map(|(slot, _)| slot).collect();
+            slots.into_iter().for_each(|slot| self.close(&mut state, slot));
+        }
+        self.notify_stopped();
+    }
+
     /// Closes every socket and ends the other actors: the last thing that a node does.
     pub(super) fn end_actors(&self) {
         self.close_all();

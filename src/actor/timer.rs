@@ -9,10 +9,17 @@ const LATE: Duration = Duration::from_secs(2);
 
 /// Calls `tick` every `period`, as long as the actor lives.
 pub(super) fn every<A: Actor<Context = Context<A>>>(ctx: &mut Context<A>, period: Duration, tick: fn(&mut A, &mut Context<A>)) {
-    ctx.run_later(period, move |act, ctx| {
-        tick(act, ctx);
-        every(ctx, period, tick);
-    });
+    if has_clock() {
+        ctx.run_later(period, move |act, ctx| {
+            tick(act, ctx);
+            every(ctx, period, tick);
+        });
+    }
+}
+
+/// Whether a timer can be armed. An actor whose System ends before it has begun is started by actix all the same, to be stopped, outside of any runtime.
+pub(super) fn has_clock() -> bool {
+    tokio::runtime::Handle::try_current().is_ok()
 }
 
 /// Whether a tick at `now_ms` comes so long after the one at `last_ms` that time-outs must wait for the next.

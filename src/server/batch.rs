@@ -4,6 +4,8 @@ use super::ClientError;
 use super::client::check;
 use crate::resp::{Value, encode_command};
 
+/// Commands that say where a transaction begins and ends, and what it depends on.
+const TRANSACTIONAL: [&[u8]; 4] = [b"multi", b"exec", b"discard", b"watch"];
 /// Commands that change what a connection's later commands do.
 const STATEFUL: [&[u8]; 7] = [b"select", b"multi", b"exec", b"discard", b"watch", b"unwatch", b"client"];
 
@@ -16,6 +18,8 @@ pub struct Batch {
     refused: Option<ClientError>,
     /// The first command that changes its connection, which may be shared.
     stateful: Option<ClientError>,
+    /// The first command that has no place inside a transaction.
+    transactional: Option<ClientError>,
 }
 
 impl Batch {
@@ -35,9 +39,13 @@ impl Batch {
         let args: smallvec::SmallVec<[&[u8]; 16]> = args.iter().map(AsRef::as_ref).collect();
         match check(&args) {
             Ok(()) => {
-                if STATEFUL.iter().any(|name| name.eq_ignore_ascii_case(args[0])) {
-                    let name = String::from_utf8_lossy(args[0]).into_owned();
-                    self.stateful.get_or_insert(ClientError::NotHere(name));
+                let is_in = |names: &[&[u8]]| names.iter().any(|name| name.eq_ignore_ascii_case(args[0]));
+                let not_here = || ClientError::NotHere(String::from_utf8_lossy(args[0]).into_owned());
+                if is_in(&STATEFUL) {
+                    self.stateful.get_or_insert_with(not_here);
+                }
+                if is_in(&TRANSACTIONAL) {
+                    self.transactional.get_or_insert_with(not_here);
                 }
                 encode_command(&mut self.bytes, &args);
                 self.len += 1;
@@ -68,8 +76,8 @@ impl Batch {
         &self.bytes
     }
 
-    pub(super) fn check(&self) -> Result<(), ClientError> {
-        match &self.refused {
+    pub(super) fn check(&self, is_transaction: bool) -> Result<(), ClientError> {
+        match self.refused.as_ref().or(self.transactional.as_ref().filter(|_| is_transaction)) {
             Some(error) => Err(error.clone()),
             None if self.is_empty() => Err(ClientError::Empty),
             None => Ok(()),

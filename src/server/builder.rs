@@ -21,6 +21,14 @@ pub enum BuildError {
     /// A directive that is not there, or does not take its value.
     #[error("{0}")]
     Directive(#[from] DirectiveError),
+    /// The directory of the dump file can't be made.
+    #[error("the directory {}: {source}", path.display())]
+    Dir {
+        /// Its path.
+        path: PathBuf,
+        /// What the system says.
+        source: std::io::Error,
+    },
     /// The node can't listen.
     #[error("{0}")]
     Start(#[from] StartError),
@@ -103,8 +111,8 @@ impl NodeBuilder {
         })
     }
 
-    /// Where the dump file is, which is loaded at the start if it is there, and written at save points. Without a directory the node keeps nothing,
-    /// and uses the system's directory for temporary files while slaves are synced.
+    /// Where the dump file is, which is loaded at the start if it is there, and written at save points. The directory is made if it is not there. Without
+    /// one the node keeps nothing, and uses the system's directory for temporary files while slaves are synced.
     ///
     /// ```
     /// use replikant::server::{Commands, Node};
@@ -131,19 +139,20 @@ impl NodeBuilder {
     /// The dump file's name in the directory.
     pub fn dump_file(self, name: impl Into<String>) -> Self {
         let name = name.into();
-        self.set(|config| config.dbfilename = name)
+        self.directive("dbfilename", &[&name])
     }
 
     /// When to save: after so many seconds, if there were so many changes. Stopping saves as well, then.
     pub fn save_points(self, points: impl IntoIterator<Item = (u64, u64)>) -> Self {
-        let points: Vec<(u64, u64)> = points.into_iter().collect();
-        self.set(|config| config.save = points)
+        let words: Vec<String> = points.into_iter().flat_map(|(seconds, changes)| [seconds.to_string(), changes.to_string()]).collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        self.directive("save", if words.is_empty() { &[""] } else { &words })
     }
 
     /// Follows a master from the start.
     pub fn replica_of(self, host: impl Into<String>, port: u16) -> Self {
         let host = host.into();
-        self.set(move |config| config.slaveof = Some((host, port)))
+        self.directive("replicaof", &[&host, &port.to_string()])
     }
 
     /// The password for the master.
@@ -165,17 +174,17 @@ impl NodeBuilder {
 
     /// Bytes of the stream that are kept for slaves that come back.
     pub fn backlog_size(self, bytes: u64) -> Self {
-        self.set(move |config| config.repl_backlog_size = bytes)
+        self.directive("repl-backlog-size", &[&bytes.to_string()])
     }
 
     /// After how long a silent link is given up, in whole seconds.
     pub fn replication_timeout(self, timeout: Duration) -> Self {
-        self.set(move |config| config.repl_timeout = timeout.as_secs().max(1))
+        self.directive("repl-timeout", &[&timeout.as_secs().max(1).to_string()])
     }
 
     /// How many databases there are.
     pub fn databases(self, count: u32) -> Self {
-        self.set(move |config| config.databases = count.max(1))
+        self.directive("databases", &[&count.to_string()])
     }
 
     /// Any directive, with the words behind its name, as in a conf file.
@@ -255,6 +264,9 @@ impl NodeBuilder {
                 config.repl_diskless_load = DisklessLoad::SwapDb;
             }
         }
+        if !in_memory && let Err(source) = self.env.disk.create_dir_all(&config.dir) {
+            return Err(BuildError::Dir { path: config.dir, source });
+        }
         let mut node = Node::new(config).env(self.env).in_memory(in_memory);
         if let Some(log) = self.log {
             warnings.iter().for_each(|warning| warn!(log, "{warning}"));
@@ -266,7 +278,7 @@ impl NodeBuilder {
         })
     }
 
-    /// Builds the node and starts it, as [`Node::start`] does.
+    /// Builds the node and starts it, as [`Node::start`] does: within a tokio `LocalSet`, such as an actix `System` has.
     pub async fn start(self) -> Result<NodeHandle, BuildError> {
         Ok(self.build()?.start().await?)
     }

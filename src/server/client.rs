@@ -17,7 +17,7 @@ use crate::resp::Value;
 /// Clones share one connection, as do the tasks that use them: their commands are executed in the order in which they were handed over, many in one turn.
 /// State of a connection (the selected database, WATCH, MULTI said by hand) is therefore shared as well; [`Client::connect`] makes another connection,
 /// which costs about as much as a command. A command is handed over by the call, not by `await`: two calls whose futures are awaited later share a turn.
-/// It is executed even if its future is dropped, but for blocking commands, which end then.
+/// It is executed even if its future is dropped; what [`Commands::call_blocking`], `blpop` and the like wait for has a connection of its own, and ends then.
 ///
 /// The commands are in the trait [`Commands`]; whatever is missing there can be said by [`Commands::call`].
 ///
@@ -71,7 +71,7 @@ impl Client {
     }
 
     /// Executes a batch as a transaction, MULTI to EXEC: all of it, with nobody between, or nothing. If a key that [`Commands::watch`] has named was
-    /// changed meanwhile, the reply is null: ask for an `Option`.
+    /// changed meanwhile, the reply is null: ask for an `Option`. MULTI, EXEC, DISCARD and WATCH have no place in the batch.
     ///
     /// ```
     /// use replikant::server::{Batch, Commands, Node};
@@ -127,7 +127,7 @@ impl Client {
     }
 
     pub(super) fn start(&self, batch: &Batch, kind: Kind) -> Call {
-        if let Err(error) = batch.check() {
+        if let Err(error) = batch.check(kind == Kind::Transaction) {
             return Call::failed(error);
         }
         Call::awaiting(self.conn.requests(kind.replies(batch), |input| kind.encode(batch, input)), kind)
@@ -218,6 +218,16 @@ impl Future for Call {
             Kind::Transaction => transaction_result(replies.into_vec()),
         })
     }
+}
+
+/// Whether a command may wait until others write. WAIT is not among these: it is about what its own connection has written.
+pub(super) fn waits_for_keys<A: AsRef<[u8]>>(args: &[A]) -> bool {
+    const WAIT: [&str; 8] = ["blmove", "blmpop", "blpop", "brpop", "brpoplpush", "bzmpop", "bzpopmax", "bzpopmin"];
+    let is = |word: &A, name: &str| word.as_ref().eq_ignore_ascii_case(name.as_bytes());
+    args.first().is_some_and(|name| {
+        let reads_streams = is(name, "xread") || is(name, "xreadgroup");
+        WAIT.iter().any(|waits| is(name, waits)) || reads_streams && args.iter().any(|word| is(word, "block"))
+    })
 }
 
 /// Commands that change what a connection's replies look like, or that have none.

@@ -47,7 +47,7 @@ pub trait Commands {
     /// the wait.
     fn send_blocking(&self, args: &[&[u8]]) -> Self::Reply;
 
-    /// Any command. It must not wait (BLPOP and the like): that is what [`Commands::call_blocking`] is for.
+    /// Any command. One that waits (BLPOP and the like) holds up what a [`Client`](super::Client) says after it: [`Commands::call_blocking`] is for those.
     fn call<A: AsRef<[u8]>>(&self, args: &[A]) -> Self::Reply {
         self.send(&slices(args))
     }

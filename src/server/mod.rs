@@ -23,7 +23,8 @@
 //! [`NodeHandle::stop`] is the way to stop a node: it waits for slaves that lag (`shutdown-timeout`) and saves as SHUTDOWN does, closes its sockets when replies are written, and returns when all is done. If the
 //! `System` ends first (`System::stop`, or `block_on` returns), actix drops the node's actors where they stand, and nothing can be awaited any more: then
 //! the node saves if it has save points, on the spot, and its sockets close. Replies that were not written, and the last of the stream to slaves, may be lost;
-//! slaves go on from there when they find a master again. A panic while a node works stops that node alone ([`NodeFailure::Panic`]).
+//! slaves go on from there when they find a master again. What still waits for a reply is told [`ClientError::Closed`]. A bare `LocalSet` that is dropped ends the
+//! node as well, without saving. A panic while a node works stops that node alone ([`NodeFailure::Panic`]).
 
 #![warn(missing_docs)]
 

@@ -86,8 +86,11 @@ impl Node {
         self
     }
 
-    /// Starts the node's actors on this thread, which must run a tokio LocalSet (an actix System does). Returns when it listens; its data may
-    /// still be loading (clients are told so), see `NodeHandle::ready`.
+    /// Starts the node's actors on this thread. Returns when it listens; its data may still be loading (clients are told so), see [`NodeHandle::ready`].
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio `LocalSet` (an actix `System` has one): actors can't be spawned there.
     pub async fn start(self) -> Result<NodeHandle, StartError> {
         let mut state = NodeState::new(self.env, self.log, self.config).map_err(StartError::RenameCommand)?;
         state.log_level = self.log_level;

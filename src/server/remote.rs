@@ -15,7 +15,7 @@ use futures::{Stream, StreamExt};
 use tokio::sync::mpsc;
 
 use super::batch::Batch;
-use super::client::{Client, Kind};
+use super::client::{Client, Kind, waits_for_keys};
 use super::convert::{FromValue, Typed};
 use super::events::NodeEvents;
 use super::pubsub::{Message as ChannelMessage, Subscription};
@@ -58,12 +58,13 @@ pub struct Say {
 }
 
 impl Say {
-    /// A command's name and arguments. It must not wait.
+    /// A command's name and arguments. One that may wait for keys, such as BLPOP, has a connection of its own, so that no other sender waits behind it. It goes
+    /// on waiting, and takes what comes, when the sender waits no more; [`RemoteClient`]'s blocking calls end then.
     pub fn new<A: AsRef<[u8]>>(args: &[A]) -> Self {
-        Say { batch: Batch::new().cmd(args).shared(), blocks: false }
+        Say { batch: Batch::new().cmd(args).shared(), blocks: waits_for_keys(args) }
     }
 
-    /// A command that may wait, such as BLPOP. It goes on waiting when the sender waits no more; [`RemoteClient`]'s blocking calls end then.
+    /// Any command on a connection of its own.
     pub fn blocking<A: AsRef<[u8]>>(args: &[A]) -> Self {
         Say { blocks: true, ..Say::new(args) }
     }
@@ -304,7 +305,11 @@ impl Commands for RemoteClient {
     type Reply = RemoteCall;
 
     fn send(&self, args: &[&[u8]]) -> RemoteCall {
-        RemoteCall::of(self.node.send(Say::new(args)))
+        let say = Say::new(args);
+        if say.blocks {
+            return self.send_blocking(args);
+        }
+        RemoteCall::of(self.node.send(say))
     }
 
     fn send_blocking(&self, args: &[&[u8]]) -> RemoteCall {

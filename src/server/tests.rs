@@ -400,3 +400,107 @@ fn a_simulated_world_has_clients_and_feeds_too() {
     };
     assert!(story(1) == story(1), "the same seed, the same trace");
 }
+
+/// On an actor's connection and on the one of all remote clients, which others need meanwhile.
+#[test]
+fn who_waits_holds_no_other_sender_up() {
+    run(async {
+        let node = node().await;
+        let (actor, remote) = (node.actor(), node.remote_client());
+        let mut said = Box::pin(actor.send(Say::new(&["BLPOP", "a", "0"])));
+        let mut called = remote.call(&["XREAD", "BLOCK", "0", "STREAMS", "s", "$"]);
+        assert!((&mut said).now_or_never().is_none() && (&mut called).now_or_never().is_none());
+        while !node.client().info("clients").await.unwrap().contains("blocked_clients:2") {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(remote.rpush("a", &["x"]).await, Ok(1));
+        let popped = said.await.unwrap().and_then(Vec::<String>::from_value);
+        assert_eq!(popped, Ok(vec!["a".to_owned(), "x".to_owned()]));
+        remote.xadd("s", &[("f", "v")]).await.unwrap();
+        assert!(called.await.is_ok());
+    });
+}
+
+#[test]
+fn a_transaction_is_no_place_for_another() {
+    run(async {
+        let node = node().await;
+        let client = node.client();
+        for words in [&["MULTI"][..], &["watch", "k"], &["EXEC"], &["DISCARD"]] {
+            let batch = Batch::new().cmd(&["SET", "k", "v"]).cmd(words);
+            assert_eq!(client.transaction::<Value>(&batch).await, Err(ClientError::NotHere(words[0].to_owned())));
+        }
+        assert_eq!(client.get("k").await, Ok(None));
+        // By hand on a connection, they are.
+        let batch = Batch::new().cmd(&["WATCH", "k"]).cmd(&["MULTI"]).cmd(&["SET", "k", "v"]).cmd(&["EXEC"]);
+        assert!(client.connect().pipeline::<Value>(&batch).await.is_ok());
+        assert_eq!(client.get("k").await, Ok(Some(b"v".to_vec())));
+    });
+}
+
+#[test]
+fn what_a_directive_refuses_its_function_refuses_too() {
+    let refused = |builder: NodeBuilder| matches!(builder.build(), Err(BuildError::Directive(_)));
+    assert!(refused(Node::builder().databases(0)));
+    assert!(refused(Node::builder().databases(u32::MAX)));
+    assert!(refused(Node::builder().backlog_size(0)));
+    assert!(refused(Node::builder().replication_timeout(Duration::MAX)));
+    assert!(refused(Node::builder().dump_file("../dump.rdb")));
+    assert!(refused(Node::builder().save_points([(0, 1)])));
+    assert!(!refused(Node::builder().save_points([(60, 1), (1, 1000)])));
+    assert!(!refused(Node::builder().save_points([])));
+}
+
+#[test]
+fn a_directory_is_made_or_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("file"), "").unwrap();
+    assert!(matches!(Node::builder().dir(dir.path().join("file/below")).build(), Err(BuildError::Dir { .. })));
+    let below = dir.path().join("new/below");
+    run(async {
+        let node = Node::builder().dir(&below).no_listener().start().await.unwrap();
+        node.client().set("k", "v").await.unwrap();
+        node.stop(Some(true)).await;
+    });
+    assert!(below.join("dump.rdb").exists());
+}
+
+/// A System and a bare LocalSet, that end with the node in them, before its actors have run and after.
+#[test]
+fn what_outlives_its_runtime_is_told_that_all_is_closed() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for has_run in [true, false] {
+        let start = async {
+            let node = Node::builder().start().await.unwrap();
+            if has_run {
+                node.client().set("k", "v").await.unwrap();
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            let client = node.client();
+            let waits = client.blpop(&["list"], Duration::ZERO);
+            (node.events(), client.subscribe(&["c"]).await.unwrap(), waits, client, node)
+        };
+        let check = |(events, mut news, mut waits, client, node): (NodeEvents, Subscription, Typed<Call, Option<Pair>>, Client, NodeHandle)| {
+            assert_eq!((&mut waits).now_or_never(), Some(Err(ClientError::Closed)));
+            assert_eq!(news.next().now_or_never(), Some(None));
+            assert_eq!(client.get("k").now_or_never(), Some(Err(ClientError::Closed)));
+            assert_eq!(node.client().get("k").now_or_never(), Some(Err(ClientError::Closed)));
+            assert_eq!(node.remote_client().get("k").now_or_never(), Some(Err(ClientError::Closed)));
+            assert!(events.filter(|event| futures::future::ready(matches!(event, NodeEvent::Stopped))).next().now_or_never().is_some());
+            assert!(node.stopped().now_or_never().is_some_and(|failure| failure.is_none()));
+            assert!(std::net::TcpStream::connect(("127.0.0.1", node.port())).is_err());
+        };
+        let system = actix_rt::System::new();
+        let left = system.block_on(start);
+        drop(system);
+        check(left);
+    }
+    let local = tokio::task::LocalSet::new();
+    let (client, node) = local.block_on(&runtime, async {
+        let node = Node::builder().no_listener().start().await.unwrap();
+        (node.client(), node)
+    });
+    drop(local);
+    assert_eq!(client.get("k").now_or_never(), Some(Err(ClientError::Closed)));
+    assert!(node.stopped().now_or_never().is_some());
+}
