@@ -20,6 +20,7 @@ use super::snapshot_worker::{ReadSpool, SnapshotWorker, SpoolPart};
 use super::spill_worker::ReadSpill;
 use super::timer::every;
 use crate::command::{NodeState, Request};
+use crate::env::Mistake;
 use crate::keyspace::SnapshotId;
 use crate::replication::{Made, Next, ReplId, ReplOffset, Replica, ReplicaState, SendFraming, SendRate, SendingFrame, SyncId};
 
@@ -360,7 +361,11 @@ impl ReplicaSession {
         ctx.spawn(request.into_actor(self).map(|answer, act, ctx| {
             act.reading_spill = false;
             match answer {
-                Ok(Ok(bytes)) => {
+                Ok(Ok(mut bytes)) => {
+                    if bytes.len() < SPILL_READ_BYTES && act.shell.state.borrow().env.planted(Mistake::SpillEndLost) {
+                        let lost = bytes.split_off(bytes.len() / 2).len() as u64;
+                        act.with_replica(|_, replica| replica.sent.0 += lost);
+                    }
                     act.pieces.push_back(bytes);
                     act.go_on(ctx);
                 }

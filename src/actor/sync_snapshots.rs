@@ -11,6 +11,7 @@ use super::replica_session::{BeginSnapshot, ReplicaSession, Source};
 use super::replication_master::ReplicationMaster;
 use super::snapshot_worker::{Release, SnapshotWorker, Task};
 use crate::command::{ClientFlags, NodeState, Slot, replica_address};
+use crate::env::Mistake;
 use crate::keyspace::SnapshotId;
 use crate::rdb::Dialect;
 use crate::replication::{AdmissionRules, Made, ReplOffset, Replica, ReplicaState, SharedSnapshot, StreamKept, SyncId};
@@ -234,7 +235,9 @@ impl ReplicationMaster {
         };
         let Some(replica) = state.clients.get_mut(slot).and_then(|client| client.replica.as_deref_mut()) else { return };
         // From here on, not when the session runs first: the end of another sync would take the snapshot for unused before.
-        replica.sent = shared.offset;
+        let is_misplaced = first_chunk > 0 && state.env.planted(Mistake::ResumedElsewhere);
+        let offset = if is_misplaced { state.stream.offset() } else { shared.offset };
+        replica.sent = offset;
         replica.snapshot = Some(id);
         replica.state = ReplicaState::SendBulk;
         replica.ack_ms = moment.steady_ms;
@@ -244,8 +247,7 @@ impl ReplicationMaster {
         shared.taken_by(&session.address);
         session.snapshot = Some(id);
         session.is_sent = false;
-        let source =
-            Source { id, sync_id: shared.id, worker: worker.clone(), replid: shared.replid, offset: shared.offset, made: *made, first_chunk };
+        let source = Source { id, sync_id: shared.id, worker: worker.clone(), replid: shared.replid, offset, made: *made, first_chunk };
         session.addr.do_send(BeginSnapshot(source));
         if let Some(number) = sync {
             state.syncs.set_offset(number, shared.offset);

@@ -8,6 +8,7 @@ use slog::{info, warn};
 use super::replication::{follow, promote};
 use super::role_info::address;
 use super::{Client, Clients, CmdResult, CommandError, Ctx, Flags, NodeState, Spec};
+use crate::env::Mistake;
 use crate::replication::{Candidate, Failover, FailoverStep, Replica, ReplicaState, Role};
 use crate::types::number::parse_i64;
 
@@ -108,9 +109,12 @@ impl NodeState {
     pub fn advance_failover(&mut self) {
         let Some(failover) = &mut self.failover else { return };
         let online = servers(&self.clients).filter(|(_, replica)| replica.state == ReplicaState::Online);
-        let candidates =
-            online.map(|(client, replica)| Candidate { host: address(client, replica), port: replica.listening_port, acked: replica.ack_offset });
-        match failover.next(self.steady_ms, self.stream.offset(), candidates) {
+        let (offset, waits) = (self.stream.offset(), !self.env.planted(Mistake::FailoverUnwaited));
+        let candidates = online.map(|(client, replica)| {
+            let acked = if waits { replica.ack_offset } else { offset };
+            Candidate { host: address(client, replica), port: replica.listening_port, acked }
+        });
+        match failover.next(self.steady_ms, offset, candidates) {
             FailoverStep::Wait => {}
             FailoverStep::GiveUp => self.abort_failover("Replica never caught up before timeout"),
             FailoverStep::HandOver { host, port } => {

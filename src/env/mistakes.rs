@@ -25,10 +25,16 @@ pub enum Mistake {
     AckBeyondApplied,
     /// A promoted slave goes on applying what it still gets from its old master.
     OldMasterHeard,
+    /// A sync that goes on where it broke off is told to be of the present place of the stream, not of that of its snapshot.
+    ResumedElsewhere,
+    /// What was last read from the spill, before the stream goes on in memory, is not sent.
+    SpillEndLost,
+    /// FAILOVER hands over to a slave that has not acknowledged all of the stream.
+    FailoverUnwaited,
 }
 
 impl Mistake {
-    pub const ALL: [Mistake; 11] = [
+    pub const ALL: [Mistake; 14] = [
         Mistake::CountedBeforeApplied,
         Mistake::BacklogOffByOne,
         Mistake::ReplidKept,
@@ -40,6 +46,9 @@ impl Mistake {
         Mistake::SubReplicasKept,
         Mistake::AckBeyondApplied,
         Mistake::OldMasterHeard,
+        Mistake::ResumedElsewhere,
+        Mistake::SpillEndLost,
+        Mistake::FailoverUnwaited,
     ];
 }
 
@@ -49,12 +58,22 @@ impl super::Env {
     pub fn planted(&self, mistake: Mistake) -> bool {
         self.mistake == Some(mistake)
     }
+
+    /// Whether this node says no more of itself to its master than stock Redis does.
+    pub fn is_stock_replica(&self) -> bool {
+        self.stock_replica
+    }
 }
 
 #[cfg(not(feature = "sim"))]
 impl super::Env {
     #[inline(always)]
     pub fn planted(&self, _: Mistake) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    pub fn is_stock_replica(&self) -> bool {
         false
     }
 }

@@ -32,6 +32,10 @@ pub struct Env {
     /// What a test of the simulation has planted.
     #[cfg(feature = "sim")]
     pub mistake: Option<Mistake>,
+    /// As a slave this node says no more of itself than stock Redis does, so that its master sends snapshots as `$EOF:` or `$<length>`, not
+    /// in chunks.
+    #[cfg(feature = "sim")]
+    pub stock_replica: bool,
 }
 
 impl Env {
@@ -46,6 +50,8 @@ impl Env {
             allocator: Arc::new(UnknownAllocator),
             #[cfg(feature = "sim")]
             mistake: None,
+            #[cfg(feature = "sim")]
+            stock_replica: false,
         }
     }
 }

@@ -58,6 +58,11 @@ impl Failover {
         }
     }
 
+    /// Whether the target may be asked before it has all of the stream.
+    pub fn is_forced(&self) -> bool {
+        self.force
+    }
+
     pub fn is_in_progress(&self) -> bool {
         self.phase == Phase::InProgress
     }

@@ -57,6 +57,8 @@ pub struct HandshakeOptions {
     pub ask: Option<(ReplId, StreamPos)>,
     /// What there is of a snapshot whose sending broke off: asked for from there on, should it come to a full sync.
     pub resume: Option<ChunkPos>,
+    /// Says no more of itself than stock Redis does: nothing of chunks and verification.
+    pub stock: bool,
     /// Asks the other side to take over as master. One that does not is not followed.
     pub failover: bool,
     /// Keeps no data of which it could report a digest.
@@ -258,7 +260,12 @@ impl ReplicaHandshake {
             tell("ip-address", &[ip.as_bytes()]);
         }
         let capas: [&[u8]; 7] = [b"eof", b"capa", b"psync2", b"capa", b"chunks", b"capa", b"verify"];
-        tell("capa", if self.options.keeps_nothing { &capas[..5] } else { &capas });
+        let told = match (self.options.stock, self.options.keeps_nothing) {
+            (true, _) => 3,
+            (_, true) => 5,
+            _ => 7,
+        };
+        tell("capa", &capas[..told]);
         if let Some(version) = &self.options.version {
             tell("version", &[version.as_bytes()]);
         }
@@ -393,6 +400,7 @@ mod tests {
             version: Some("8.2.3".into()),
             ask: Some((ReplId::parse(ID.as_bytes()).unwrap(), StreamPos(101))),
             resume: None,
+            stock: false,
             failover: false,
             keeps_nothing: false,
         }

@@ -165,7 +165,8 @@ impl Histories {
         let (replid, offset) = node.position();
         // Older bytes belong to the history before.
         let began = stream.replid2.map_or(0, |(_, switch)| switch.before().0);
-        let kept = backlog.first().before().0.max(began);
+        // What is in a file alone was seen when it was in memory.
+        let kept = (offset - backlog.memory_bytes()).max(began);
         let from = match self.compared.get(&node.index) {
             Some((starts, id, to)) if !whole && (*starts, *id) == (node.starts, replid) => kept.max(*to),
             _ => kept,
@@ -221,7 +222,8 @@ pub struct NeverEmpty {
 
 impl Check for NeverEmpty {
     fn look(&mut self, nodes: &[NodeView<'_>]) -> Result<(), String> {
-        for node in nodes {
+        // With `repl-diskless-load flush-before-load` the old data goes when the new is verified, and clients are told LOADING until that is there.
+        for node in nodes.iter().filter(|node| node.state.loading.is_none()) {
             let keys = node.keys();
             let before = self.had.insert(node.index, (node.starts, keys));
             if keys == 0

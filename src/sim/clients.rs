@@ -27,14 +27,16 @@ pub(super) struct Scene<'a> {
     /// Clients go on.
     pub open: Cell<bool>,
     pub requests: Cell<u64>,
+    /// Big values come often.
+    heavy: bool,
     pairs_written: Cell<u64>,
 }
 
 type Outcome = Result<(), String>;
 
 impl<'a> Scene<'a> {
-    pub fn new(cluster: &'a Cluster<'a>) -> Self {
-        Scene { cluster, promises: RefCell::default(), open: Cell::new(true), requests: Cell::new(0), pairs_written: Cell::new(0) }
+    pub fn new(cluster: &'a Cluster<'a>, heavy: bool) -> Self {
+        Scene { cluster, promises: RefCell::default(), open: Cell::new(true), requests: Cell::new(0), heavy, pairs_written: Cell::new(0) }
     }
 
     /// Client number `number`. It ends when the scene closes, or when it sees what must not be.
@@ -42,6 +44,7 @@ impl<'a> Scene<'a> {
         Box::pin(async move {
             let random = SeededRandom::from_seed(seed);
             let mut workload = Workload::new(SeededRandom::from_seed(random.next_u64()), KEYS);
+            workload.heavy = self.heavy;
             while self.open.get() {
                 let node = match number % 5 {
                     3 => random.below(self.cluster.len() as u64) as usize,

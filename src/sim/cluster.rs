@@ -41,6 +41,7 @@ pub struct Cluster<'w> {
     members: RefCell<Vec<Member>>,
     configure: RefCell<Configure>,
     mistake: Cell<Option<Mistake>>,
+    stock_replicas: Cell<bool>,
     digests: RefCell<BTreeMap<usize, (Stamp, u64)>>,
 }
 
@@ -117,6 +118,7 @@ impl<'w> Cluster<'w> {
             members: RefCell::default(),
             configure: RefCell::new(Box::new(|_| ())),
             mistake: Cell::new(None),
+            stock_replicas: Cell::new(false),
             digests: RefCell::default(),
         }
     }
@@ -129,6 +131,11 @@ impl<'w> Cluster<'w> {
     /// Nodes that start from now on make this mistake.
     pub fn plant(&self, mistake: Option<Mistake>) {
         self.mistake.set(mistake);
+    }
+
+    /// Nodes that start from now on say no more of themselves to their masters than stock Redis does, or all there is.
+    pub fn stock_replicas(&self, stock: bool) {
+        self.stock_replicas.set(stock);
     }
 
     pub fn world(&self) -> &'w World {
@@ -175,6 +182,11 @@ impl<'w> Cluster<'w> {
         self.members.borrow()[node].handle.clone()
     }
 
+    /// Looks at the state of a node that runs, and at nothing else of it: a digest takes time.
+    pub(super) fn state<T>(&self, node: usize, look: impl FnOnce(&NodeState) -> T) -> Option<T> {
+        self.handle(node).map(|handle| look(&handle.shell().state.borrow()))
+    }
+
     /// Starts the node's process, with what its disk has.
     pub async fn start(&self, node: usize) -> Result<(), String> {
         let (host, name, master) = {
@@ -184,7 +196,7 @@ impl<'w> Cluster<'w> {
         let mut config = base_config();
         config.slaveof = master.map(|master| (self.host(master).ip().to_string(), PORT));
         (self.configure.borrow())(&mut config);
-        let env = Env { mistake: self.mistake.get(), ..self.world.env(host) };
+        let env = Env { mistake: self.mistake.get(), stock_replica: self.stock_replicas.get(), ..self.world.env(host) };
         let starting = Node::new(config).env(env).log(self.world.log(host)).start();
         let Some(started) = self.world.on(host, starting).await else { return Ok(()) };
         let handle = started.map_err(|error| format!("{name} does not start: {error}"))?;
@@ -239,6 +251,18 @@ impl<'w> Cluster<'w> {
         let text = answer.as_ref().map_or("no answer".to_owned(), |value| value.to_string());
         self.world.note(format_args!("order node {node}: {} -> {}", words.join(" "), text.lines().next().unwrap_or_default()));
         answer
+    }
+
+    /// The node that listens there.
+    pub(super) fn node_at(&self, host: &str) -> Option<usize> {
+        (0..self.len()).find(|node| self.host(*node).ip().to_string() == host)
+    }
+
+    /// A slave has become master without REPLICAOF, and the master before follows it. It counts as the one that follows nobody from now on.
+    pub(super) fn taken_over(&self, node: usize, from: usize) {
+        let mut members = self.members.borrow_mut();
+        members[node].master = None;
+        members[from].master = Some(node);
     }
 
     /// REPLICAOF. From now on the node counts as a slave of that one, whether it has answered or not.

@@ -1,10 +1,13 @@
 //! Carries a schedule of faults out, ends them, and puts the cluster back into the shape that it was told to have.
 
+use std::pin::pin;
 use std::time::Duration;
 
+use futures::future::{Either, select};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::clients::Scene;
+use super::failovers::Failovers;
 use super::faults::{Fault, FaultKind};
 use super::wire::Latency;
 use crate::replication::ReplicaState;
@@ -24,6 +27,13 @@ enum Step {
 
 /// Carries the faults out from now on, for so long; then nothing lasts any more.
 pub(super) async fn drive(scene: &Scene<'_>, faults: &[Fault], duration: Duration) -> Result<(), String> {
+    let failovers = Failovers::new(scene);
+    match select(pin!(carry_out(scene, &failovers, faults, duration)), pin!(failovers.watch())).await {
+        Either::Left((outcome, _)) | Either::Right((outcome, _)) => outcome,
+    }
+}
+
+async fn carry_out(scene: &Scene<'_>, failovers: &Failovers<'_, '_>, faults: &[Fault], duration: Duration) -> Result<(), String> {
     let start = Instant::now();
     let ends_at = start + duration;
     let mut steps: Vec<(u64, usize, Step)> = Vec::new();
@@ -46,12 +56,14 @@ pub(super) async fn drive(scene: &Scene<'_>, faults: &[Fault], duration: Duratio
         scene.cluster.world().note(format_args!("{} {fault}", if step == Step::Begin { "fault" } else { "end of" }));
         match (step, &fault.kind) {
             (Step::Begin, FaultKind::Corrupt { from, to }) => corruptions.push((*from, *to, at + Duration::from_millis(CORRUPT_WITHIN_MS))),
+            (Step::Begin, FaultKind::Failover { to, force, ms }) => failovers.begin(*to, *force, *ms).await,
+            (Step::End, FaultKind::Failover { .. }) => failovers.abort().await,
             (Step::Begin, kind) => begin(scene, kind).await?,
             (Step::End, kind) => end(scene, kind).await?,
         }
     }
     corrupt_until(scene, ends_at, &mut corruptions).await;
-    heal(scene).await
+    heal(scene, failovers).await
 }
 
 /// Waits, looking out meanwhile for snapshots that are to be corrupted.
@@ -69,13 +81,12 @@ async fn corrupt_until(scene: &Scene<'_>, until: Instant, corruptions: &mut Vec<
 /// network's own.
 fn corrupt(scene: &Scene<'_>, from: usize, to: usize) -> bool {
     let ip = scene.cluster.host(to).ip();
-    let link = scene.cluster.look(|nodes| {
-        let sender = nodes.iter().find(|node| node.index == from)?;
-        let mut slaves = sender.state.clients.replicas();
+    let link = scene.cluster.state(from, |sender| {
+        let mut slaves = sender.clients.replicas();
         let (_, client, _) = slaves.find(|(_, client, replica)| replica.state == ReplicaState::SendBulk && client.addr.ip() == Some(ip.into()))?;
         Some(client.addr.clone())
     });
-    link.is_some_and(|addr| scene.cluster.world().network().corrupt(&addr))
+    link.flatten().is_some_and(|addr| scene.cluster.world().network().corrupt(&addr))
 }
 
 async fn begin(scene: &Scene<'_>, kind: &FaultKind) -> Result<(), String> {
@@ -93,8 +104,8 @@ async fn begin(scene: &Scene<'_>, kind: &FaultKind) -> Result<(), String> {
             let latency = Latency { base_us: by_ms * 1000, jitter_us: by_ms * 200 };
             network.set_link_latency(cluster.host(from), cluster.host(to), latency);
         }
-        // The driver does it, when there is something to corrupt.
-        FaultKind::Corrupt { .. } => {}
+        // Seen to where the schedule is read: the one waits for something to corrupt, the other goes on by itself.
+        FaultKind::Corrupt { .. } | FaultKind::Failover { .. } => {}
         FaultKind::Pause { node, .. } => world.pause(cluster.host(node)),
         FaultKind::Crash { node, .. } => crash(scene, node),
         FaultKind::Restart { node } if cluster.is_up(node) && may_end(scene, node) => {
@@ -170,7 +181,7 @@ async fn promote(scene: &Scene<'_>, node: usize) -> Result<(), String> {
 }
 
 /// All nodes run, all links are open, and every node is told again whom it follows.
-async fn heal(scene: &Scene<'_>) -> Result<(), String> {
+async fn heal(scene: &Scene<'_>, failovers: &Failovers<'_, '_>) -> Result<(), String> {
     let cluster = scene.cluster;
     let (world, network) = (cluster.world(), cluster.world().network());
     world.note("the faults are over");
@@ -186,6 +197,7 @@ async fn heal(scene: &Scene<'_>) -> Result<(), String> {
     }
     // What was ordered while a node stood still may come late.
     sleep(Duration::from_secs(1)).await;
+    failovers.end().await;
     for node in 0..cluster.len() {
         match cluster.master_of(node) {
             None => drop(cluster.order(node, &["REPLICAOF", "NO", "ONE"]).await),

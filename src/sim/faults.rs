@@ -45,6 +45,9 @@ pub enum FaultKind {
     Follow { node: usize, of: usize },
     /// REPLICAOF NO ONE, and all others are told to follow the node.
     Promote { node: usize },
+    /// The master, whichever node that is, is told to hand over: to any slave, and after so long FAILOVER ABORT if it has not come to an end;
+    /// to one slave, with so long as TIMEOUT; or with FORCE as well.
+    Failover { to: Option<usize>, force: bool, ms: u64 },
 }
 
 impl FaultKind {
@@ -66,6 +69,9 @@ impl FaultKind {
             FaultKind::DiskDies { node, changes } => ("disk-dies", vec![n(node), changes as i64]),
             FaultKind::Follow { node, of } => ("follow", vec![n(node), n(of)]),
             FaultKind::Promote { node } => ("promote", vec![n(node)]),
+            FaultKind::Failover { to: None, ms, .. } => ("failover", vec![ms as i64]),
+            FaultKind::Failover { to: Some(node), force: false, ms } => ("failover-to", vec![n(node), ms as i64]),
+            FaultKind::Failover { to: Some(node), force: true, ms } => ("failover-force", vec![n(node), ms as i64]),
         }
     }
 
@@ -73,7 +79,7 @@ impl FaultKind {
     pub(super) fn lasts_ms(&self) -> Option<u64> {
         match *self {
             FaultKind::Partition { ms, .. } | FaultKind::Isolate { ms, .. } | FaultKind::Slow { ms, .. } => Some(ms),
-            FaultKind::Pause { ms, .. } | FaultKind::Crash { ms, .. } => Some(ms),
+            FaultKind::Pause { ms, .. } | FaultKind::Crash { ms, .. } | FaultKind::Failover { to: None, ms, .. } => Some(ms),
             _ => None,
         }
     }
@@ -88,6 +94,7 @@ impl FaultKind {
             FaultKind::Isolate { node, .. } | FaultKind::Pause { node, .. } | FaultKind::Crash { node, .. } => vec![node],
             FaultKind::Restart { node } | FaultKind::Jump { node, .. } | FaultKind::Save { node } => vec![node],
             FaultKind::DiskDies { node, .. } | FaultKind::Promote { node } => vec![node],
+            FaultKind::Failover { to, .. } => to.into_iter().collect(),
         }
     }
 }
@@ -136,6 +143,9 @@ fn read(line: &str) -> Option<Fault> {
         "disk-dies" => FaultKind::DiskDies { node: node(0)?, changes: ms(1)? },
         "follow" => FaultKind::Follow { node: node(0)?, of: node(1)? },
         "promote" => FaultKind::Promote { node: node(0)? },
+        "failover" => FaultKind::Failover { to: None, force: false, ms: ms(0)? },
+        "failover-to" => FaultKind::Failover { to: Some(node(0)?), force: false, ms: ms(1)? },
+        "failover-force" => FaultKind::Failover { to: Some(node(0)?), force: true, ms: ms(1)? },
         _ => return None,
     };
     (kind.parts().1.len() == numbers.len()).then_some(Fault { at_ms, kind })
@@ -155,9 +165,9 @@ fn random_kind(random: &SeededRandom, nodes: usize) -> FaultKind {
     // Some are shorter than what anybody notices, some longer than every time-out.
     let ms = [300, 3000, 25_000][random.below(3) as usize];
     let ms = 1 + random.below(ms);
-    match random.below(30) {
+    match random.below(34) {
         0..=1 => FaultKind::Cut { a: node, b: other },
-        2..=7 => FaultKind::CutAfter { from: node, to: other, bytes: random.below([200, 3000, 60_000][random.below(3) as usize]) },
+        2..=7 => FaultKind::CutAfter { from: node, to: other, bytes: random.below([200, 3000, 60_000, 600_000][random.below(4) as usize]) },
         8..=9 => FaultKind::Partition { from: node, to: other, ms },
         10 => FaultKind::Isolate { node, ms },
         11..=12 => FaultKind::Slow { from: node, to: other, by_ms: 1 + random.below(400), ms },
@@ -169,7 +179,10 @@ fn random_kind(random: &SeededRandom, nodes: usize) -> FaultKind {
         23 => FaultKind::Save { node },
         24 => FaultKind::DiskDies { node, changes: random.below(20) },
         25..=27 => FaultKind::Follow { node, of: other },
-        _ => FaultKind::Promote { node },
+        28..=29 => FaultKind::Promote { node },
+        30..=31 => FaultKind::Failover { to: None, force: false, ms },
+        32 => FaultKind::Failover { to: Some(node), force: false, ms },
+        _ => FaultKind::Failover { to: Some(node), force: random.below(2) == 0, ms: ms.min(3000) },
     }
 }
 
@@ -185,7 +198,7 @@ mod tests {
         let mut names: Vec<_> = faults.iter().map(|fault| fault.kind.parts().0).collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), 14, "every kind comes: {names:?}");
+        assert_eq!(names.len(), 17, "every kind comes: {names:?}");
         assert!(faults.iter().all(|fault| fault.kind.nodes().iter().all(|node| *node < 5)));
     }
 

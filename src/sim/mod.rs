@@ -19,6 +19,7 @@ mod cluster;
 mod digest;
 mod disk;
 mod drive;
+mod failovers;
 mod faults;
 mod net;
 mod panics;

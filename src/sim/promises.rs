@@ -58,6 +58,13 @@ impl Promises {
         }
     }
 
+    /// The node has acknowledged all that the other one has.
+    pub fn has_all_of(&mut self, node: usize, other: usize) {
+        for promise in self.made.iter_mut().filter(|promise| promise.holders.contains(&other)) {
+            promise.holders.insert(node);
+        }
+    }
+
     /// A node comes back with what its disk has, and so will those who follow it.
     pub fn restarted(&mut self, node: usize, cluster: &Cluster<'_>) {
         (0..cluster.len()).filter(|other| cluster.descends(*other, node)).for_each(|other| self.lost(other));

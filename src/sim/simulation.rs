@@ -16,13 +16,15 @@ use super::drive::drive;
 use super::faults::{Fault, random_faults};
 use super::wire::Latency;
 use super::world::World;
-use crate::config::Config;
+use crate::config::{Config, DisklessLoad, ReplDialect};
 use crate::env::{Mistake, Random, SeededRandom};
 
 /// How often the checks look.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// After the faults all nodes must be of one mind within this time: longer than every time-out and back-off.
 const CONVERGE_WITHIN: Duration = Duration::from_secs(180);
+/// Some chunks of a snapshot, of which the last is not whole.
+const HEAVY_FILL_BYTES: usize = 900_000;
 
 /// A simulated cluster under load and faults. What is not set is chosen by the seed.
 ///
@@ -42,6 +44,8 @@ pub struct Simulation {
     faults: Option<Vec<Fault>>,
     fault_count: Option<usize>,
     mistake: Option<Mistake>,
+    stock: Option<bool>,
+    heavy: Option<bool>,
     configure: Rc<dyn Fn(&mut Config)>,
     checks: Vec<Rc<dyn Fn() -> Box<dyn Check>>>,
     traced: bool,
@@ -107,6 +111,8 @@ impl Simulation {
             faults: None,
             fault_count: None,
             mistake: None,
+            stock: None,
+            heavy: None,
             configure: Rc::new(|_| ()),
             checks: Vec::new(),
             traced: false,
@@ -152,6 +158,18 @@ impl Simulation {
     /// Plants a mistake in every node.
     pub fn mistake(mut self, mistake: Option<Mistake>) -> Self {
         self.mistake = mistake;
+        self
+    }
+
+    /// Whether nodes say no more of themselves to each other than stock Redis does: then snapshots come as `$EOF:` or `$<length>`, else in chunks.
+    pub fn stock(mut self, stock: bool) -> Self {
+        self.stock = Some(stock);
+        self
+    }
+
+    /// Whether there is much data: snapshots of several chunks, and a stream that slaves fall behind.
+    pub fn heavy(mut self, heavy: bool) -> Self {
+        self.heavy = Some(heavy);
         self
     }
 
@@ -209,6 +227,9 @@ impl Simulation {
         for (name, count) in [("replicas", self.replicas), ("sub-replicas", self.sub_replicas)] {
             text.extend(count.map(|count| format!(" --{name} {count}")));
         }
+        for (name, choice) in [("stock", self.stock), ("heavy", self.heavy)] {
+            text.extend(choice.map(|choice| format!(" --{name} {}", if choice { "yes" } else { "no" })));
+        }
         text.extend(self.mistake.map(|mistake| format!(" --mistake {mistake:?}")));
         text
     }
@@ -221,30 +242,65 @@ struct Plan {
     faults: Vec<Fault>,
     network: SeededRandom,
     client_seeds: Vec<u64>,
-    backlog_bytes: u64,
-    diskless: bool,
+    directives: Directives,
+    stock: bool,
+    heavy: bool,
     fill: Vec<u8>,
+}
+
+/// What the seed configures in every node.
+#[derive(Clone, Copy)]
+struct Directives {
+    backlog_bytes: u64,
+    diskless_sync: bool,
+    diskless_load: DisklessLoad,
+    /// Bytes a second; 0: as fast as the network takes them.
+    sync_max_rate: u64,
+}
+
+const DISKLESS_LOADS: [DisklessLoad; 4] = [DisklessLoad::Disabled, DisklessLoad::OnEmptyDb, DisklessLoad::SwapDb, DisklessLoad::FlushBeforeLoad];
+
+impl Directives {
+    fn apply(self, config: &mut Config) {
+        config.repl_backlog_size = self.backlog_bytes;
+        config.repl_diskless_sync = self.diskless_sync;
+        config.repl_diskless_load = self.diskless_load;
+        config.repl_sync_max_rate = self.sync_max_rate;
+        // All of them read everything, whether they say so or not.
+        config.repl_dialect = ReplDialect::V8_2;
+        // What slaves that are behind need goes to files soon.
+        config.repl_spill_memory = 64 << 10;
+    }
 }
 
 impl Plan {
     fn new(simulation: &Simulation, random: SeededRandom) -> Self {
-        let [shape, network, clients, faults, data] = [(); 5].map(|()| SeededRandom::from_seed(random.next_u64()));
+        let [shape, network, clients, faults, data, syncs] = [(); 6].map(|()| SeededRandom::from_seed(random.next_u64()));
         let replicas = simulation.replicas.unwrap_or(1 + shape.below(3) as usize);
         let sub_replicas = simulation.sub_replicas.unwrap_or(if replicas == 0 { 0 } else { shape.below(3) as usize });
         let count = simulation.fault_count.unwrap_or(1 + shape.below(16) as usize);
         let within_ms = simulation.duration.as_millis() as u64;
         let chosen = || random_faults(&faults, 1 + replicas + sub_replicas, count, within_ms);
         let fill_bytes = [2_000, 20_000, 100_000][shape.below(3) as usize];
+        // So little that much has to be sent anew, and so much that nothing has.
+        let backlog_bytes = [16 << 10, 1 << 20][shape.below(2) as usize];
+        let diskless_sync = shape.below(3) > 0;
+        let diskless_load = DISKLESS_LOADS[syncs.below(4) as usize];
+        let stock = syncs.below(3) == 0;
+        let heavy = simulation.heavy.unwrap_or(syncs.below(8) == 0);
+        // Then a sync takes seconds, in which much can happen to it.
+        let slow = fill_bytes.max(if heavy { HEAVY_FILL_BYTES } else { 0 }) as u64 / 3;
+        let sync_max_rate = if syncs.below(4) == 0 { slow.max(16 << 10) } else { 0 };
         Plan {
             replicas,
             sub_replicas,
             faults: simulation.faults.clone().unwrap_or_else(chosen),
             network,
             client_seeds: (0..simulation.clients).map(|_| clients.next_u64()).collect(),
-            // So little that much has to be sent anew, and so much that nothing has.
-            backlog_bytes: [16 << 10, 1 << 20][shape.below(2) as usize],
-            diskless: shape.below(3) > 0,
-            fill: noise(&data, fill_bytes),
+            directives: Directives { backlog_bytes, diskless_sync, diskless_load, sync_max_rate },
+            stock: simulation.stock.unwrap_or(stock),
+            heavy,
+            fill: noise(&data, if heavy { HEAVY_FILL_BYTES } else { fill_bytes }),
         }
     }
 
@@ -257,7 +313,7 @@ impl Plan {
         let cluster = self.cluster(simulation, world);
         cluster.start_all().await?;
         self.fill(&cluster).await.ok_or("the master does not take its first data")?;
-        let scene = Scene::new(&cluster);
+        let scene = Scene::new(&cluster, self.heavy);
         let mut parts: Vec<LocalBoxFuture<'_, Result<(), String>>> = Vec::new();
         parts.extend(self.client_seeds.iter().enumerate().map(|(number, seed)| scene.client(number, *seed)));
         parts.push(Box::pin(watch(&scene, simulation)));
@@ -273,15 +329,13 @@ impl Plan {
 
     fn cluster<'w>(&self, simulation: &Simulation, world: &'w World) -> Cluster<'w> {
         let cluster = Cluster::new(world);
-        let (change, backlog_bytes, diskless) = (simulation.configure.clone(), self.backlog_bytes, self.diskless);
+        let (change, directives) = (simulation.configure.clone(), self.directives);
         cluster.configure(move |config| {
-            config.repl_backlog_size = backlog_bytes;
-            config.repl_diskless_sync = diskless;
-            // What slaves that are behind need goes to files soon.
-            config.repl_spill_memory = 64 << 10;
+            directives.apply(config);
             change(config);
         });
         cluster.plant(simulation.mistake);
+        cluster.stock_replicas(self.stock);
         cluster.add("node-0", None);
         for replica in 1..=self.replicas {
             cluster.add(&format!("node-{replica}"), Some(0));

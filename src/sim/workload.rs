@@ -10,6 +10,8 @@ pub struct Workload {
     in_multi: bool,
     /// Whether a part of the writes set times of expiry.
     pub expiry: bool,
+    /// Whether big values come often.
+    pub heavy: bool,
 }
 
 /// Databases that it uses, from 0 on. The others are the test's own: nothing here touches them.
@@ -142,12 +144,12 @@ const KINDS: [(&str, &str); 9] = [
 
 impl Workload {
     pub fn new(random: SeededRandom, keys: u64) -> Self {
-        Workload { random, keys: keys.max(1), in_multi: false, expiry: true }
+        Workload { random, keys: keys.max(1), in_multi: false, expiry: true, heavy: false }
     }
 
-    /// Mostly short, one in 64 of up to 100 KB; binary.
+    /// Mostly short, one in 64 (or 4) of up to 100 KB; binary.
     fn value(&self) -> Vec<u8> {
-        let len = if self.random.below(64) == 0 { self.random.below(100_000) } else { self.random.below(40) };
+        let len = if self.random.below(if self.heavy { 4 } else { 64 }) == 0 { self.random.below(100_000) } else { self.random.below(40) };
         let word = self.random.next_u64().to_le_bytes();
         (0..len as usize).map(|i| word[i % 8].wrapping_add((i / 8) as u8)).collect()
     }

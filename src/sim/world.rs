@@ -118,6 +118,7 @@ impl World {
             spawner: Arc::new(SimSpawner::new(machine.jobs.clone())),
             allocator: Arc::new(UnknownAllocator),
             mistake: None,
+            stock_replica: false,
         })
     }
 

@@ -2,8 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use replikant::env::Mistake;
-use replikant::sim::Simulation;
+use replikant::config::Config;
+use replikant::env::{Mistake, SeededRandom};
+use replikant::sim::{FaultKind, Simulation, random_faults};
 
 /// A mistake that is not found in so many seeds is not found.
 const SEEDS_MAX: u64 = 60;
@@ -11,8 +12,32 @@ const SEEDS_MAX: u64 = 60;
 const FINDS: u64 = 3;
 const TIME_EACH: Duration = Duration::from_secs(3);
 
+const SECONDS: u64 = 8;
+const FAULTS: usize = 14;
+
 fn simulation(seed: u64, mistake: Option<Mistake>) -> Simulation {
-    Simulation::new(seed).replicas(2).sub_replicas(1).clients(5).seconds(8).fault_count(14).mistake(mistake)
+    let any = Simulation::new(seed).replicas(2).sub_replicas(1).clients(5).seconds(SECONDS).fault_count(FAULTS).mistake(mistake);
+    // What can find one of these is rare among all that happens: they are looked for where they would be.
+    let about = |is_about: fn(&FaultKind) -> bool| {
+        let mut faults = random_faults(&SeededRandom::from_seed(seed), 4, 8 * FAULTS, SECONDS * 1000);
+        faults.retain(|fault| is_about(&fault.kind));
+        faults
+    };
+    match mistake {
+        // Snapshots of several chunks.
+        Some(Mistake::ResumedElsewhere) => any.heavy(true),
+        Some(Mistake::FailoverUnwaited) => {
+            let is_about = |kind: &FaultKind| matches!(kind, FaultKind::Failover { .. } | FaultKind::Slow { .. } | FaultKind::Partition { .. });
+            any.heavy(false).faults(about(is_about))
+        }
+        // Syncs that take seconds, while much is written.
+        Some(Mistake::SpillEndLost) => {
+            let is_about = |kind: &FaultKind| matches!(kind, FaultKind::Crash { .. } | FaultKind::Slow { .. });
+            let slowly = |config: &mut Config| (config.repl_backlog_size, config.repl_sync_max_rate) = (16 << 10, 200_000);
+            any.heavy(true).faults(about(is_about)).configure(slowly)
+        }
+        _ => any.heavy(false),
+    }
 }
 
 #[test]
