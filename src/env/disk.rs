@@ -14,6 +14,8 @@ pub trait DiskFile: Read + Write + Send {
     fn size(&self) -> io::Result<u64>;
     /// Fills as much of `buf` as the file has at `offset`; 0 at its end. Does not move `Read`'s position.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// Takes the file's lock, which ends with the file or its process; false: another one has it. It keeps nobody from reading or removing the file.
+    fn try_lock(&self) -> io::Result<bool>;
 }
 
 /// A node's view of the file system.
@@ -67,6 +69,14 @@ impl DiskFile for RealFile {
 
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         self.0.read_at(buf, offset)
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        match self.0.try_lock() {
+            Ok(()) => Ok(true),
+            Err(fs::TryLockError::WouldBlock) => Ok(false),
+            Err(fs::TryLockError::Error(error)) => Err(error),
+        }
     }
 }
 

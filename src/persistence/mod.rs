@@ -20,6 +20,7 @@ pub use received::ReceivedFile;
 pub use save::{SaveError, SaveOptions, Saved, SnapshotFile, save};
 pub use spill::SpillFiles;
 pub use spool::Spool;
+pub use temporary::remove_leftovers;
 
 use crate::env::Disk;
 use crate::rdb::{self, LoadCause, LoadError, LoadOptions, Loaded, Progress, Summary};

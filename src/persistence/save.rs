@@ -194,6 +194,9 @@ mod tests {
         fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
             self.0.read_at(buf, offset)
         }
+        fn try_lock(&self) -> io::Result<bool> {
+            self.0.try_lock()
+        }
     }
 
     impl Disk for Failing {

@@ -16,6 +16,10 @@ use crate::replication::{ReplId, ReplOffset, Role};
 pub(super) fn begin_load(shell: &Rc<Shell>) {
     let mut guard = shell.state.borrow_mut();
     let state = &mut *guard;
+    let left = persistence::remove_leftovers(&*state.env.disk, &state.config.dir);
+    if left > 0 {
+        info!(state.log, "Removed temporary files of a process that has ended"; "files" => left);
+    }
     let path = state.config.dir.join(&state.config.dbfilename);
     let total_bytes = state.env.disk.open(&path).and_then(|file| file.size()).unwrap_or(0);
     if total_bytes == 0 && !state.env.disk.exists(&path) {

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 use crate::env::{Disk, DiskFile};
 
@@ -20,11 +20,13 @@ enum Durable {
 struct Inode {
     data: Vec<u8>,
     durable: Durable,
+    /// Whose lock it is.
+    locked: Weak<()>,
 }
 
 impl Inode {
     fn new() -> Self {
-        Inode { data: Vec::new(), durable: Durable::Prefix(0) }
+        Inode { data: Vec::new(), durable: Durable::Prefix(0), locked: Weak::new() }
     }
 
     fn truncate(&mut self) {
@@ -37,6 +39,7 @@ impl Inode {
     }
 
     fn crash(&mut self) {
+        self.locked = Weak::new();
         match std::mem::replace(&mut self.durable, Durable::Prefix(0)) {
             Durable::Prefix(len) => self.data.truncate(len),
             Durable::Old(old) => self.data = old,
@@ -196,7 +199,7 @@ impl SimDisk {
     }
 
     fn handle(&self, state: &State, file: File, writable: bool) -> Box<dyn DiskFile> {
-        Box::new(SimFile { disk: self.clone(), boot: state.boot, file, position: 0, writable })
+        Box::new(SimFile { disk: self.clone(), boot: state.boot, file, position: 0, writable, lock: Arc::new(()) })
     }
 
     fn try_sync(state: &mut State) -> io::Result<()> {
@@ -314,6 +317,8 @@ struct SimFile {
     file: File,
     position: usize,
     writable: bool,
+    /// What a locked inode points at, as long as this handle is open.
+    lock: Arc<()>,
 }
 
 impl SimFile {
@@ -377,6 +382,16 @@ impl DiskFile for SimFile {
         let n = rest.len().min(buf.len());
         buf[..n].copy_from_slice(&rest[..n]);
         Ok(n)
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        drop(self.disk()?);
+        let mut inode = lock(&self.file);
+        let is_free = inode.locked.upgrade().is_none_or(|owner| Arc::ptr_eq(&owner, &self.lock));
+        if is_free {
+            inode.locked = Arc::downgrade(&self.lock);
+        }
+        Ok(is_free)
     }
 }
 
@@ -442,6 +457,19 @@ mod tests {
         disk.crash();
         assert_eq!(disk.content("/f").unwrap(), b"one");
         assert!(file.write_all(b"three").is_err(), "a handle from before the crash is dead");
+    }
+
+    #[test]
+    fn a_lock_ends_with_its_handle_and_with_the_host() {
+        let disk = SimDisk::default();
+        disk.put("/f", b"").unwrap();
+        let open = || disk.open(Path::new("/f")).unwrap();
+        let (first, second) = (open(), open());
+        assert!(first.try_lock().unwrap() && first.try_lock().unwrap() && !second.try_lock().unwrap());
+        drop(first);
+        assert!(second.try_lock().unwrap());
+        disk.crash();
+        assert!(second.try_lock().is_err() && open().try_lock().unwrap());
     }
 
     #[test]

@@ -103,6 +103,31 @@ fn without_a_disk_the_slave_is_given_up_at_the_bound_of_memory() {
     given_up(&master, &slave, &link, "spill-disk-failed");
 }
 
+/// A master that is killed in the middle of a sync leaves its files; the next one in that directory removes them, and no other's.
+#[test]
+fn what_a_killed_master_left_goes_when_one_starts_there_again() {
+    let limit = ["--repl-backlog-size", "64kb", "--repl-spill-memory", "1mb"];
+    let (mut master, slave, other_slave) = (Daemon::replikant(&limit), Daemon::replikant(&[]), Daemon::replikant(&[]));
+    let dir = master.dir().to_str().unwrap().to_owned();
+    let lives = Daemon::replikant(&[&limit[..], &["--dir", &dir, "--dbfilename", "other.rdb"]].concat());
+    let link = stalled_sync(&master, &slave);
+    let live_link = stalled_sync(&lives, &other_slave);
+    write(&mut lives.client(), 800);
+    let of_live_one = spill_files(&master) - 1;
+    write(&mut master.client(), 800);
+    assert!(of_live_one > 1 && spill_files(&master) > of_live_one + 1);
+    fs::write(master.dir().join("temp-4711.rdb"), b"of a Redis").unwrap();
+    master.kill();
+    let left = spill_files(&master) - of_live_one - 1;
+    master.start_again();
+    assert!(left > 1 && spill_files(&master) == of_live_one + 1, "{left} were left, and {of_live_one} are in use");
+    assert!(master.log().contains("Removed temporary files of a process that has ended"), "{}", master.log());
+    live_link.resume();
+    wait_in_sync(&lives, &other_slave);
+    assert_eq!(info_u64(&mut lives.client(), "sync_full"), 1);
+    drop(link);
+}
+
 /// What the stream takes in memory with so many slaves, none of which reads it: of all buffers, of the backlog's part, and of the server in all.
 fn memory_with(slaves: usize) -> [u64; 3] {
     let master = Daemon::replikant(&["--repl-backlog-size", "4mb"]);

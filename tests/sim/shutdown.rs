@@ -1,4 +1,4 @@
-//! A master that stops while a slave stands still: how long it waits, by the world's clock.
+//! A master that stops while a slave stands still: how long it waits, by the world's clock. And what a node finds that starts after a crash.
 
 use std::time::Duration;
 
@@ -50,4 +50,21 @@ fn a_slave_that_goes_on_in_time_has_the_last_write() {
 fn one_that_does_not_is_waited_for_until_the_time_is_over() {
     let (took, _) = stop(Duration::from_secs(9));
     assert!((TIMEOUT..TIMEOUT + Duration::from_millis(200)).contains(&took), "{took:?}");
+}
+
+#[test]
+fn files_that_a_crashed_node_left_are_removed_when_it_starts_again() {
+    const LEFT: &str = "/temp-0123456789abcdef.rdb";
+    let world = World::new(3);
+    world.run(async {
+        let cluster = Cluster::new(&world);
+        cluster.add("master", None);
+        cluster.start_all().await.unwrap();
+        let disk = world.disk(cluster.host(0));
+        disk.put(LEFT, b"REDIS").unwrap();
+        cluster.crash(0);
+        assert!(disk.content(LEFT).is_some());
+        cluster.start(0).await.unwrap();
+        assert!(disk.content(LEFT).is_none());
+    });
 }
