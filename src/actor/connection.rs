@@ -191,3 +191,78 @@ impl Future for Pump {
         if self.conn.closed.get() { Poll::Ready(()) } else { Poll::Pending }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::resp::encode_command;
+    use crate::server::Node;
+
+    /// A peer that always has another request, and takes every reply.
+    struct Tireless {
+        /// So large that a turn is done with all that is read.
+        request: Vec<u8>,
+        read: Rc<Cell<usize>>,
+    }
+
+    impl Socket for Tireless {
+        fn poll_read(&mut self, _: &mut TaskContext<'_>, buf: &mut Vec<u8>, max: usize) -> Poll<io::Result<usize>> {
+            let at = self.read.get() % self.request.len();
+            let piece = &self.request[at..self.request.len().min(at + max)];
+            buf.extend_from_slice(piece);
+            self.read.set(self.read.get() + piece.len());
+            Poll::Ready(Ok(piece.len()))
+        }
+
+        fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            Ok(bytes.len())
+        }
+
+        fn poll_write_ready(&mut self, _: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn peer_addr(&self) -> NetAddr {
+            NetAddr::Unix("tireless".into())
+        }
+
+        fn local_addr(&self) -> NetAddr {
+            self.peer_addr()
+        }
+
+        fn fd(&self) -> i32 {
+            -1
+        }
+
+        fn set_keepalive(&self, _: Option<Duration>) {}
+
+        fn set_nodelay(&self, _: bool) {}
+    }
+
+    #[test]
+    fn who_always_has_more_is_read_once_before_the_other_sockets_are_looked_at() {
+        const LOOKS: usize = 200;
+        actix::System::new().block_on(async {
+            let node = Node::builder().no_listener().start().await.unwrap();
+            let read = Rc::new(Cell::new(0));
+            let mut request = Vec::new();
+            encode_command(&mut request, &[b"SET", b"key", &[b'v'; 16 << 10]]);
+            Connection::accept(node.shell(), Box::new(Tireless { request, read: read.clone() }));
+            let mut most = 0;
+            for _ in 0..LOOKS {
+                let before = read.get();
+                // Goes on when the runtime has asked the system what is ready.
+                actix_rt::task::yield_now().await;
+                most = most.max(read.get() - before);
+            }
+            // The bound, and a read that begins below it.
+            assert!(most <= 2 * UNEXECUTED_BYTES_MAX, "{most} bytes of one connection while others were not looked at");
+            let executed = node.shell().state.borrow().stats.commands_processed;
+            assert!(executed as usize > LOOKS / 2, "only {executed} commands");
+            node.stop(None).await;
+        });
+    }
+}

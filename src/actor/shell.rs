@@ -4,10 +4,12 @@
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::Waker;
+use std::task::{Context, Waker};
 
 use actix::Addr;
+use actix_rt::task::yield_now;
 
 use super::spill_worker::Spill;
 use super::turn::Turn;
@@ -121,6 +123,15 @@ impl Conn {
     pub(super) fn wake(&self) {
         if let Some(waker) = self.waker.borrow_mut().take() {
             waker.wake();
+        }
+    }
+
+    /// As `wake`, but the pump goes on only when the runtime has asked the system which other sockets are ready. A peer that always has more would
+    /// else be read and served many times in between, while nobody looks at the others.
+    pub(super) fn wake_after_others(&self) {
+        if let Some(waker) = self.waker.borrow_mut().take() {
+            // Polled once, it leaves the waker with the runtime, and has nothing else to do.
+            let _ = pin!(yield_now()).poll(&mut Context::from_waker(&waker));
         }
     }
 }

@@ -370,7 +370,7 @@ impl Turn {
             }
             if conn.paused.get() && !shell.is_congested(state, conn.slot) && !group.stopped {
                 conn.paused.set(false);
-                conn.wake();
+                conn.wake_after_others();
             }
             self.unflushed.push(group.conn);
         }

@@ -33,7 +33,8 @@ pub struct Stats {
     pub snapshots: u64,
     /// Error replies by code (`ERR`, `WRONGTYPE`), for INFO errorstats.
     pub errors: std::collections::BTreeMap<String, u64>,
-    /// The longest turn of the Keyspace's thread, in CPU nanoseconds, since the last reset; the one since the start is never cleared.
+    /// The longest turn of the Keyspace's thread, with the snapshot steps that follow it, since the last reset; the one since the start is never cleared.
+    /// In nanoseconds of CPU; a turn that a client of this process runs on the spot counts by the time that has passed, which is no less.
     pub longest_turn_ns: u64,
     pub longest_turn_ever_ns: u64,
     pub longest_snapshot_step_ns: u64,
@@ -41,7 +42,7 @@ pub struct Stats {
     /// Of the repair of slaves, between turns.
     pub longest_repair_step_ns: u64,
     pub turns: u64,
-    /// CPU time of all turns.
+    /// Of all turns, measured as the longest is.
     pub turns_ns: u64,
     /// Clients closed because of `client-query-buffer-limit` and `client-output-buffer-limit`.
     pub query_limit_disconnections: u64,
