@@ -1,7 +1,7 @@
 //! A change feed: prints what is written to a server, ours or any Redis or Valkey, and goes on after a restart where it was.
 //!
 //! `cargo run --example feed` starts a node with something that writes to it; `cargo run --example feed -- 127.0.0.1:6379` follows a server of yours. The place is
-//! kept in `feed.place`, or in the file that a second argument names.
+//! kept in `feed.place`, or in the file that a second argument names. (The node of the first form is a new one each time: its feed starts over.)
 //!
 //! Try: stop it with Ctrl-C, write something to your server, and start it again: what was written meanwhile comes first. Write more than the server's
 //! `repl-backlog-size` meanwhile, and the whole data set comes, since nobody knows what has changed.

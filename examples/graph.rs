@@ -75,9 +75,11 @@ impl Graph {
         }
         // Slaves of a master that is gone.
         let ports: Vec<u16> = self.nodes.values().map(NodeHandle::port).collect();
-        for (name, port) in slaves.iter().filter(|(master, _)| !ports.contains(master)).flat_map(|(_, slaves)| slaves) {
-            lines.push_str("  (nobody)\n");
-            self.draw_below(&slaves, name, *port, 1, &mut lines).await?;
+        for (gone, orphans) in slaves.iter().filter(|(master, _)| !ports.contains(master)) {
+            lines.push_str(&format!("  (nobody on port {gone})\n"));
+            for (name, port) in orphans {
+                self.draw_below(&slaves, name, *port, 1, &mut lines).await?;
+            }
         }
         Ok(lines)
     }
@@ -133,7 +135,11 @@ pub async fn story(mut tell: impl FnMut(&str)) -> anyhow::Result<Graph> {
 
     let master = graph.nodes.remove("master").expect("it was added");
     let port = master.port();
+    let mut right_events = graph.nodes["right"].events();
     master.stop(None).await;
+    for events in [&mut events, &mut right_events] {
+        while events.next().await.is_some_and(|event| !matches!(event, NodeEvent::LinkDown { .. })) {}
+    }
     tell(&format!("The master is gone; its slaves serve what they have:\n{}", graph.draw().await?));
 
     left.client().promote().await?;

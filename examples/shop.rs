@@ -112,7 +112,7 @@ async fn checkout(carts: web::Data<RemoteClient>, user: web::Path<String>) -> Re
     })
 }
 
-/// `POST /promote`: the replica becomes the master, and both its name and that of its history are told.
+/// `POST /promote`: the replica becomes the master, and says what it is now.
 async fn promote(carts: web::Data<RemoteClient>) -> Result<HttpResponse, Failure> {
     let batch = Batch::new().cmd(&["REPLICAOF", "NO", "ONE"]).cmd(&["ROLE"]);
     let (_, role): (Value, (String, Value, Value)) = carts.pipeline(&batch).await?;

@@ -13,6 +13,7 @@ mod rewrite;
 mod table;
 mod values;
 
+pub use crate::types::limits::Limits;
 pub use access::{get, set};
 pub use args::{CommandLine, command_line};
 #[doc(hidden)]

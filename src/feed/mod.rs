@@ -58,9 +58,10 @@ pub use snapshot::{FieldValue, HashField, PendingEntry, SnapshotKey, SnapshotVal
 
 use futures::future::LocalBoxFuture;
 
+pub use crate::rdb::{LoadCause, LoadError};
+pub use crate::replication::{LinkError, ReplId, ReplOffset, SyncReason};
+
 use crate::env::Env;
-use crate::rdb::LoadError;
-use crate::replication::{LinkError, ReplId, SyncReason};
 use link::{Began, Link};
 
 /// How often the master is told how far the feed is, and the file is written.

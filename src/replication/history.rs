@@ -83,7 +83,7 @@ impl SyncOutcome {
     }
 }
 
-/// Names one sync of this node, the first since its start is 1.
+/// Names one sync of a node: the first since its start is 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SyncNumber(pub u64);
 

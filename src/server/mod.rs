@@ -52,7 +52,9 @@ pub use pubsub::{Message, Subscription};
 pub use remote::{Listen, NodeActor, NodeEventOccurred, RemoteCall, RemoteClient, RemoteSubscription, Say, SayTogether, StopNode, Subscribe};
 
 pub use crate::actor::{NodeFailure, StartError};
-pub use crate::replication::{Direction, LinkDownCause, NodeEvent, PsyncRefusal, ReplOffset, SyncOutcome, SyncReason, SyncRecord};
+pub use crate::replication::{
+    Direction, LinkDownCause, NodeEvent, PsyncRefusal, ReplId, ReplOffset, StreamPos, SyncNumber, SyncOutcome, SyncReason, SyncRecord,
+};
 pub use crate::resp::{ErrorKind, ReplyError, Value};
 
 #[cfg(test)]
