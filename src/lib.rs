@@ -58,26 +58,23 @@
 //! - A slave's data is replaced only by a snapshot that was received whole and verified; its offset counts what has been applied.
 //! - What a peer claims is never allocated before it arrives.
 
-#[doc(hidden)]
-pub mod actor;
-#[doc(hidden)]
-pub mod command;
+mod actor;
+mod command;
 pub mod config;
 pub mod env;
 pub mod feed;
+// Hidden modules are public for the fuzz targets and what these name.
 #[doc(hidden)]
 pub mod keyspace;
 pub mod log;
-#[doc(hidden)]
-pub mod persistence;
+mod persistence;
 #[doc(hidden)]
 pub mod rdb;
 #[doc(hidden)]
 pub mod replication;
 #[doc(hidden)]
 pub mod resp;
-#[doc(hidden)]
-pub mod script;
+mod script;
 pub mod server;
 #[cfg(feature = "sim")]
 pub mod sim;

@@ -36,15 +36,11 @@ mod verifier_plan;
 
 pub(crate) use bystanders::ServeBystanders;
 pub use connection::Connection;
-pub use digest_worker::DigestWorker;
 pub use keyspace::{Drain, Keyspace};
 pub use listeners::StartError;
 pub(crate) use listeners::{accept_all, first_port, listen};
 pub(crate) use local::{Awaited, Closed, LocalConn};
 pub use replica_client::ReplicaClient;
-pub use replica_session::ReplicaSession;
 pub use replication_master::ReplicationMaster;
-pub use shell::{Addresses, Conn, NodeFailure, Shell};
-pub use snapshot_worker::SnapshotWorker;
-pub use spill_worker::SpillWorker;
+pub use shell::{Addresses, NodeFailure, Shell};
 pub use verifier::Verifier;

@@ -23,7 +23,7 @@ pub use spool::Spool;
 pub use temporary::remove_leftovers;
 
 use crate::env::Disk;
-use crate::rdb::{self, LoadCause, LoadError, LoadOptions, Loaded, Progress, Summary};
+use crate::rdb::{self, LoadCause, LoadError, LoadOptions, Loaded, Progress};
 
 /// Loads a snapshot file; `None` if there is none. What follows the snapshot in the file is ignored, as in Redis.
 pub fn load_file(
@@ -34,19 +34,6 @@ pub fn load_file(
 ) -> Result<Option<Loaded>, LoadError> {
     match disk.open(path) {
         Ok(file) => rdb::load(file, options, progress).map(Some),
-        Err(error) => missing(error),
-    }
-}
-
-/// Reads a snapshot file without loading it; `None` if there is none.
-pub fn verify_file(
-    disk: &dyn Disk,
-    path: &Path,
-    options: &LoadOptions,
-    progress: &mut dyn FnMut(Progress) -> ControlFlow<()>,
-) -> Result<Option<Summary>, LoadError> {
-    match disk.open(path) {
-        Ok(file) => rdb::verify(file, options, progress).map(Some),
         Err(error) => missing(error),
     }
 }

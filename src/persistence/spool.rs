@@ -54,22 +54,14 @@ impl Spool {
         Ok(bytes)
     }
 
-    pub fn is_finished(&self) -> bool {
+    #[cfg(test)]
+    fn is_finished(&self) -> bool {
         matches!(self.state, State::Written(_))
     }
 
     /// Bytes that `read_at` can give now: the snapshot's length once it is finished.
     pub fn len(&self) -> u64 {
         self.len
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Keys encoded so far.
-    pub fn keys(&self) -> u64 {
-        self.keys
     }
 
     /// Fills `buf` with what there is from `offset` on; 0 when there is nothing yet, or at the end.
@@ -82,9 +74,6 @@ impl Spool {
         let there = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX).min(buf.len());
         if there == 0 { Ok(0) } else { file.read_at(offset, &mut buf[..there]) }
     }
-
-    /// Gives up a snapshot that nobody waits for any more.
-    pub fn discard(self) {}
 }
 
 fn closed() -> io::Error {
@@ -131,11 +120,11 @@ mod tests {
         assert!(pieces > 1, "nothing could be read before the end");
         assert_eq!(spool.read_at(spool.len(), &mut buf).unwrap(), 0);
         assert_eq!(spool.read_at(u64::MAX, &mut buf).unwrap(), 0);
-        assert_eq!(spool.keys(), 20_000);
+        assert_eq!(spool.keys, 20_000);
         let loaded = rdb::load(sent.as_slice(), &LoadOptions::new(1, 5), &mut |_| ControlFlow::Continue(())).unwrap();
         assert_eq!((loaded.keys_loaded, loaded.bytes), (20_000, spool.len()));
         assert!(spool.finish().is_err(), "a second end");
-        spool.discard();
+        drop(spool);
         assert_eq!(RealDisk.list(dir.path()).unwrap().len(), 0);
     }
 }
