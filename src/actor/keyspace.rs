@@ -28,7 +28,8 @@ const SNAPSHOT_REST: u64 = 2;
 const SERVING_NS: u64 = 10_000_000;
 /// Bytes of one step.
 const SNAPSHOT_STEP_BYTES: usize = 256 << 10;
-/// Captured bytes that a worker has not written yet: above it no further steps are made (writes still capture what they change).
+/// Captured bytes of one snapshot that its worker has not written yet: above it no further steps are made. So `repl-max-concurrent-syncs` snapshots, with a BGSAVE
+/// beside them, hold so much each, and one step more. What clients change meanwhile comes on top, each key once a snapshot: it can't wait, since its old value goes.
 const SNAPSHOT_IN_FLIGHT_MAX: usize = 8 << 20;
 
 /// The longest timer for suspended clients.
@@ -413,5 +414,88 @@ impl Handler<Stop> for Keyspace {
         }
         self.shell.end_actors();
         ctx.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::rc::Rc;
+    use std::time::{Duration, Instant};
+
+    use actix::prelude::*;
+
+    use super::*;
+    use crate::server::{Client, Commands, Node, NodeHandle};
+
+    const KEYS: usize = 1500;
+    const VALUE_BYTES: usize = 10_000;
+    const DATA: usize = KEYS * VALUE_BYTES;
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    /// A worker that takes what it is given and writes nothing.
+    struct Stuck(Rc<Cell<usize>>);
+
+    impl Actor for Stuck {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<WriteChunks> for Stuck {
+        type Result = ();
+
+        fn handle(&mut self, message: WriteChunks, _: &mut Context<Self>) {
+            self.0.set(self.0.get() + message.bytes);
+        }
+    }
+
+    /// One more snapshot, as a slave that comes now gets it: how much its worker holds.
+    fn begin(node: &NodeHandle) -> Rc<Cell<usize>> {
+        let held = Rc::new(Cell::new(0));
+        let worker = Stuck(held.clone()).start().recipient();
+        let shell = node.shell();
+        let id = shell.state.borrow_mut().keyspace.begin_snapshot();
+        shell.addresses().keyspace.do_send(CaptureInto { id, worker });
+        held
+    }
+
+    async fn overwrite(client: &Client, from: usize, to: usize) {
+        for n in from..to {
+            client.set(format!("key:{n}"), vec![b'b'; VALUE_BYTES]).await.expect("a write");
+        }
+    }
+
+    /// Turns go on until the worker has had all that it gets without credits.
+    async fn fill(client: &Client, held: &Cell<usize>) {
+        let from = Instant::now();
+        while held.get() < SNAPSHOT_IN_FLIGHT_MAX {
+            assert!(from.elapsed() < PATIENCE, "{} of {SNAPSHOT_IN_FLIGHT_MAX}", held.get());
+            client.get("no key").await.expect("a read");
+            actix_rt::task::yield_now().await;
+        }
+    }
+
+    #[test]
+    fn snapshots_whose_workers_are_stuck_hold_what_the_credits_allow() {
+        System::new().block_on(async {
+            let node = Node::builder().no_listener().start().await.expect("a node");
+            let client = node.client();
+            overwrite(&client, 0, KEYS).await;
+            let one_step = SNAPSHOT_STEP_BYTES + 2 * VALUE_BYTES + (64 << 10);
+            let mut all: Vec<Rc<Cell<usize>>> = Vec::new();
+            for _ in 0..3 {
+                all.push(begin(&node));
+                fill(&client, &all[all.len() - 1]).await;
+                for held in &all {
+                    assert!(held.get() <= SNAPSHOT_IN_FLIGHT_MAX + one_step, "{}", held.get());
+                }
+            }
+            // Everything is written twice: each snapshot has each key once all the same.
+            overwrite(&client, 0, KEYS).await;
+            overwrite(&client, 0, KEYS).await;
+            for held in &all {
+                assert!(held.get() > SNAPSHOT_IN_FLIGHT_MAX + one_step && held.get() < DATA + DATA / 10, "{} of {DATA}", held.get());
+            }
+            node.stop(Some(false)).await;
+        });
     }
 }

@@ -9,8 +9,8 @@ use super::role_info::{self, role};
 use super::{Acl, Client, ClientFlags, CmdResult, CommandError, Ctx, Flags, NodeState, Request, Slot, Spec};
 use crate::env::Mistake;
 use crate::replication::{
-    Direction, LinkDownCause, MasterLink, NodeEvent, PsyncDecision, PsyncRefusal, ReplId, ReplOffset, Replica, ReplicaState, Role, StreamPos, SyncId,
-    SyncNumber, SyncReason,
+    Direction, LinkDownCause, LinkState, MasterLink, NodeEvent, PsyncDecision, PsyncRefusal, ReplId, ReplOffset, Replica, ReplicaState, Role,
+    StreamPos, SyncId, SyncNumber, SyncReason,
 };
 use crate::resp::encode_command;
 use crate::types::number::parse_i64;
@@ -99,6 +99,8 @@ fn cut_link(node: &mut NodeState) {
 pub(super) fn follow(node: &mut NodeState, host: &str, port: u16) {
     let mut link = MasterLink::new(host.to_owned(), port, node.steady_ms);
     link.consent = true;
+    // As Redis names it even before the attempt begins, for a ROLE in the same EXEC.
+    link.state = LinkState::Connecting;
     // What a master has written itself may be what the new master has got from it, as a slave of the same history. Numbers begin with the
     // first slave: before it there is nothing to ask for.
     let own = node.stream.is_active().then(|| (node.stream.replid, node.stream.offset()));

@@ -308,7 +308,7 @@ fn info_of_a_slave_follows_its_link() {
     let beginning =
         format!("{down}master_sync_in_progress:0|slave_read_repl_offset:0|slave_repl_offset:0|{attempts}master_link_down_since_seconds:-1|{own}");
     assert!(text.starts_with(&beginning), "{text}");
-    assert_eq!(run(&mut node, slot, "ROLE"), "*5\r\n$5\r\nslave\r\n$8\r\n10.0.0.1\r\n:6379\r\n$7\r\nconnect\r\n:-1\r\n");
+    assert_eq!(run(&mut node, slot, "ROLE"), "*5\r\n$5\r\nslave\r\n$8\r\n10.0.0.1\r\n:6379\r\n$10\r\nconnecting\r\n:-1\r\n");
 
     let sync = |total, read, node: &mut NodeState| {
         let Role::Replica(link) = &mut node.role else { unreachable!() };
@@ -339,4 +339,15 @@ fn info_of_a_slave_follows_its_link() {
     let up = "master_link_status:up|master_last_io_seconds_ago:2|master_sync_in_progress:0|slave_read_repl_offset:1042|slave_repl_offset:1000|";
     assert!(text.contains(&format!("|{up}{attempts}master_link_up_since_seconds:2|total_disconnect_time_sec:0|slave_priority:100|")), "{text}");
     assert_eq!(run(&mut node, master, "ROLE"), "*5\r\n$5\r\nslave\r\n$8\r\n10.0.0.1\r\n:6379\r\n$9\r\nconnected\r\n:1000\r\n");
+}
+
+/// As 7.0.15 and 8.2.3, which say so before they have begun to connect.
+#[test]
+fn role_inside_the_exec_of_a_replicaof_says_connecting() {
+    let (mut node, slot) = NodeState::for_tests();
+    for words in [&[&b"MULTI"[..]][..], &[b"REPLICAOF", b"127.0.0.1", b"1"], &[b"ROLE"]] {
+        node.run(slot, words);
+    }
+    let reply = node.run(slot, &[b"EXEC"]);
+    assert_eq!(reply, b"*2\r\n+OK\r\n*5\r\n$5\r\nslave\r\n$9\r\n127.0.0.1\r\n:1\r\n$10\r\nconnecting\r\n:-1\r\n");
 }

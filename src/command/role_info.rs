@@ -173,4 +173,7 @@ fn history_fields(node: &NodeState, out: &mut String) {
         let (bytes, ms) = (sync.bytes, sync.age_ms(node.steady_ms));
         field(out, "repl_last_full_sync", format_args!("direction={direction},peer={peer},reason={reason},state={state},bytes={bytes},ms={ms}"));
     }
+    if let Some(summary) = node.verification.summary() {
+        field(out, "repl_last_verify", summary);
+    }
 }

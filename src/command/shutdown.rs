@@ -182,7 +182,8 @@ mod tests {
     /// A slave that is online.
     fn slave(b: &mut Bench) -> Slot {
         let slot = other(b);
-        b.node.clients.make_replica(slot).replica = Some(Box::new(Replica { state: ReplicaState::Online, ..Replica::default() }));
+        b.node.clients.make_replica(slot).replica =
+            Some(Box::new(Replica { state: ReplicaState::Online, listening_port: 7000, ..Replica::default() }));
         slot
     }
 
@@ -277,7 +278,7 @@ mod tests {
         let mut b = Bench::new();
         let slave = slave(&mut b);
         b.say("set a 1");
-        b.say("failover");
+        assert_eq!(b.say("failover"), "+OK");
         assert_eq!(begin(&mut b, "").1, None);
         b.node.clients.at_mut(slave).replica.as_mut().expect("a slave").plain_sync = true;
         assert_eq!(b.node.shutdown_due(), None);

@@ -63,6 +63,8 @@ pub struct VerifyResult {
 pub struct Verification {
     pub running: Option<VerifyProgress>,
     pub(super) last: Option<VerifyResult>,
+    /// When that was, in Unix seconds.
+    ended_unix: i64,
     /// What slaves have sent, by their clients' numbers, until the Verifier reads it.
     pub(crate) inbox: Vec<(u64, Vec<u8>)>,
     /// Bytes that slaves have sent in this round.
@@ -233,6 +235,20 @@ fn write_result(out: &mut Reply, result: &VerifyResult) {
     }
 }
 
+impl Verification {
+    /// The last result in INFO's form; `None` before the first.
+    pub(super) fn summary(&self) -> Option<String> {
+        let result = self.last.as_ref()?;
+        let (command, state, slaves) = (command_of(&result.order), result.state(), result.replicas.len());
+        let equal = result.replicas.iter().filter(|one| one.verdict == Verdict::Equal).count();
+        let VerifyResult { offset, keys, rounds, mended, took_ms, .. } = result;
+        Some(format!(
+            "command={command},state={state},slaves={slaves},equal={equal},offset={offset},keys={keys},rounds={rounds},repaired={mended},ms={took_ms},ended={}",
+            self.ended_unix
+        ))
+    }
+}
+
 fn write_replicas(out: &mut Reply, replicas: &[Compared]) {
     out.array(replicas.len());
     for Compared { address, via, verdict } in replicas {
@@ -287,5 +303,6 @@ impl NodeState {
         self.verification.running = None;
         self.verification.inbox.clear();
         self.verification.last = Some(result);
+        self.verification.ended_unix = self.now_ms / 1000;
     }
 }

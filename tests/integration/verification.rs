@@ -8,7 +8,7 @@ use std::time::Duration;
 use replikant::replication::verify::key_slot;
 
 use crate::support::data::{churn, fill};
-use crate::support::{Client, Daemon, Peer, SOON, Value, digest, info_u64, replicate, wait_for, wait_in_sync};
+use crate::support::{Client, Daemon, Peer, SOON, Value, digest, info, info_u64, replicate, wait_for, wait_in_sync};
 
 /// Ends what runs beside a test, also if that fails.
 struct End<'a>(&'a AtomicBool);
@@ -315,11 +315,13 @@ fn orders_that_make_no_sense_are_refused() {
     assert_eq!(error(&mut client, "REPLICATION VERIFY STOP"), "ERR no verification is running");
     let reply = ask(&master, "REPLICATION VERIFY 10.1.2.3 99");
     assert_eq!((field(&reply, "state").text(), field(&reply, "error").text()), ("failed".to_owned(), "no slave at 10.1.2.3:99".to_owned()));
+    assert!(info(&mut client, "repl_last_verify").is_some_and(|last| last.starts_with("command=verify,state=failed,slaves=0,")));
     assert_eq!(client.run("REPLICATION VERIFY ALL NOWAIT").text(), "OK started");
     wait_for(SOON, "the result", || {
         let reply = ask(&master, "REPLICATION VERIFY STATUS");
         (field(&reply, "state").text() == "equal").then_some(())
     });
+    assert!(info(&mut client, "repl_last_verify").is_some_and(|last| last.starts_with("command=verify,state=equal,slaves=1,equal=1,offset=")));
     client.ok("CLIENT PAUSE 100000 WRITE");
     assert_eq!(error(&mut client, "REPLICATION VERIFY"), "ERR clients are paused: nothing may enter the stream");
 }
