@@ -106,7 +106,8 @@ async fn begin(scene: &Scene<'_>, kind: &FaultKind) -> Result<(), String> {
         }
         // Seen to where the schedule is read: the one waits for something to corrupt, the other goes on by itself.
         FaultKind::Corrupt { .. } | FaultKind::Failover { .. } => {}
-        FaultKind::Pause { node, .. } => world.pause(cluster.host(node)),
+        FaultKind::Pause { node, .. } if cluster.is_up(node) => world.pause(cluster.host(node)),
+        FaultKind::Pause { .. } => {}
         FaultKind::Crash { node, .. } => crash(scene, node),
         FaultKind::Restart { node } if cluster.is_up(node) && may_end(scene, node) => {
             scene.promises.borrow_mut().restarted(node, cluster);

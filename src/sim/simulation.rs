@@ -1,12 +1,14 @@
 //! A whole run: a cluster, clients, faults, checks, and the demand that everything is well in the end. All of it is a function of the seed and of
 //! the schedule of faults.
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
 use futures::future::{LocalBoxFuture, try_join_all};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::checks::{Check, standard_checks};
 use super::clients::Scene;
@@ -25,6 +27,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const CONVERGE_WITHIN: Duration = Duration::from_secs(180);
 /// Some chunks of a snapshot, of which the last is not whole.
 const HEAVY_FILL_BYTES: usize = 900_000;
+/// Whoever takes part in a run has ended so long after the faults: the slowest waits for the nodes to converge.
+const END_WITHIN: Duration = Duration::from_secs(600);
 
 /// A simulated cluster under load and faults. What is not set is chosen by the seed.
 ///
@@ -314,16 +318,17 @@ impl Plan {
         cluster.start_all().await?;
         self.fill(&cluster).await.ok_or("the master does not take its first data")?;
         let scene = Scene::new(&cluster, self.heavy);
-        let mut parts: Vec<LocalBoxFuture<'_, Result<(), String>>> = Vec::new();
-        parts.extend(self.client_seeds.iter().enumerate().map(|(number, seed)| scene.client(number, *seed)));
-        parts.push(Box::pin(watch(&scene, simulation)));
-        parts.push(Box::pin(async {
+        let mut parts: Vec<(String, LocalBoxFuture<'_, Result<(), String>>)> = Vec::new();
+        parts.extend(self.client_seeds.iter().enumerate().map(|(number, seed)| (format!("client {number}"), scene.client(number, *seed))));
+        parts.push(("the checks".to_owned(), Box::pin(watch(&scene, simulation))));
+        let faults = async {
             drive(&scene, &self.faults, simulation.duration).await?;
             sleep(Duration::from_millis(500)).await;
             scene.open.set(false);
             Ok(())
-        }));
-        try_join_all(parts).await?;
+        };
+        parts.push(("the faults".to_owned(), Box::pin(faults)));
+        all_end(parts, simulation.duration + END_WITHIN).await?;
         Ok((scene.requests.get(), scene.promises.borrow().held_by(cluster.root())))
     }
 
@@ -356,6 +361,21 @@ impl Plan {
             client.command(&[b"SET", key.as_bytes(), value]).await.ok().filter(|reply| reply.is_ok())?;
         }
         client.line("SAVE").await.ok().filter(|reply| reply.is_ok()).map(drop)
+    }
+}
+
+/// Runs all at once until the last ends, or the first finds something. None may go on for longer than `within`.
+async fn all_end(parts: Vec<(String, LocalBoxFuture<'_, Result<(), String>>)>, within: Duration) -> Result<(), String> {
+    let at_work = RefCell::new(BTreeSet::new());
+    let parts = parts.into_iter().map(async |(name, part)| {
+        at_work.borrow_mut().insert(name.clone());
+        part.await?;
+        at_work.borrow_mut().remove(&name);
+        Ok(())
+    });
+    match timeout(within, try_join_all(parts)).await {
+        Ok(ended) => ended.map(drop),
+        Err(_) => Err(format!("still at work after {within:?}: {:?}", at_work.borrow())),
     }
 }
 

@@ -19,17 +19,26 @@ struct Regression {
     configure: fn(&mut Config),
 }
 
-const REGRESSIONS: &[Regression] = &[Regression {
-    what: "EXEC ran the writes of a master that had been made a slave since they were queued",
-    seed: 6,
-    shape: (2, 1),
-    faults: "316 cut-after 0 2 195;889 follow 0 3;5185 jump 3 17797;5432 follow 1 0;5893 promote 1;7163 promote 0;9732 promote 2;\
+const REGRESSIONS: &[Regression] = &[
+    Regression {
+        what: "EXEC ran the writes of a master that had been made a slave since they were queued",
+        seed: 6,
+        shape: (2, 1),
+        faults: "316 cut-after 0 2 195;889 follow 0 3;5185 jump 3 17797;5432 follow 1 0;5893 promote 1;7163 promote 0;9732 promote 2;\
         11272 cut-after 2 0 2258;12679 slow 2 0 297 1447;17332 cut-after 1 3 43294;17458 disk-dies 0 8;18841 restart 1",
-    configure: |config| {
-        config.repl_diskless_load = DisklessLoad::Disabled;
-        config.repl_sync_max_rate = 0;
+        configure: |config| {
+            config.repl_diskless_load = DisklessLoad::Disabled;
+            config.repl_sync_max_rate = 0;
+        },
     },
-}];
+    Regression {
+        what: "a node was started while its host stood still, and the run never ended",
+        seed: 20833,
+        shape: (1, 1),
+        faults: "16622 crash 0 197;16744 pause 0 231",
+        configure: |_| (),
+    },
+];
 
 impl Regression {
     fn simulation(&self) -> Simulation {
