@@ -20,7 +20,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use lexopt::{Arg, Parser, ValueExt};
 use replikant::env::Mistake;
 use replikant::sim::{Failure, Fault, Simulation};
@@ -58,7 +58,7 @@ impl Options {
                 Arg::Long(name) => name.to_owned(),
                 other => return Err(other.unexpected().into()),
             };
-            options.set(&name, &mut args).with_context(|| format!("--{name}"))?;
+            options.set(&name, &mut args).map_err(|error| anyhow!("--{name}: {error}"))?;
         }
         let is_many = options.minutes.is_some() || options.seeds.is_some();
         match options.seed {

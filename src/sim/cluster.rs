@@ -258,11 +258,13 @@ impl<'w> Cluster<'w> {
         (0..self.len()).find(|node| self.host(*node).ip().to_string() == host)
     }
 
-    /// A slave has become master without REPLICAOF, and the master before follows it. It counts as the one that follows nobody from now on.
-    pub(super) fn taken_over(&self, node: usize, from: usize) {
+    /// A slave has become master without REPLICAOF. It counts as the one that follows nobody from now on; returns those who did until now.
+    pub(super) fn taken_over(&self, node: usize) -> Vec<usize> {
         let mut members = self.members.borrow_mut();
+        let before: Vec<usize> = (0..members.len()).filter(|other| members[*other].master.is_none()).collect();
         members[node].master = None;
-        members[from].master = Some(node);
+        before.iter().for_each(|other| members[*other].master = Some(node));
+        before
     }
 
     /// REPLICAOF. From now on the node counts as a slave of that one, whether it has answered or not.
@@ -294,6 +296,10 @@ impl<'w> Cluster<'w> {
         }
         self.members.borrow_mut()[node].master = None;
         for other in 0..self.len() {
+            if self.master_of(node).is_some() {
+                // Another one has taken over meanwhile, by FAILOVER.
+                break;
+            }
             let (master, is_below) = (self.master_of(other), self.descends(other, node));
             // What follows a node that is itself told to follow need not move.
             if !is_below && master.is_none_or(|master| self.master_of(master).is_none()) {

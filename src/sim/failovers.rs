@@ -9,6 +9,7 @@ use tokio::time::sleep;
 
 use super::clients::Scene;
 use super::cluster::PORT;
+use crate::command::NodeState;
 use crate::replication::{ReplOffset, Role};
 
 const LOOK_EVERY: Duration = Duration::from_millis(1);
@@ -131,13 +132,14 @@ impl<'s, 'a> Failovers<'s, 'a> {
         {
             return Err(format!("node {target} has taken over at {switch:?}, and node {from} had written up to {all}"));
         }
-        let old = cluster.root();
-        cluster.taken_over(target, old);
+        let masters = cluster.taken_over(target);
         self.promises_are_kept(target)?;
-        // Who follows the old master goes on doing so. That one knows by itself, if it is the one, and has not given up or come back since.
-        let knows = cluster.state(old, |state| state.failover.is_some() || matches!(state.role, Role::Replica(_)));
-        if old != from || knows == Some(false) {
-            cluster.follow(old, target).await;
+        // Who follows the old master goes on doing so. That one knows by itself, unless it has given up or come back since; others do not.
+        let knows = |state: &NodeState| state.failover.is_some() || matches!(state.role, Role::Replica(_));
+        for old in masters.into_iter().filter(|old| *old != from || cluster.state(*old, knows) == Some(false)) {
+            if cluster.master_of(old) == Some(target) {
+                cluster.follow(old, target).await;
+            }
         }
         // A master should have a file to come back with.
         cluster.order(target, &["BGSAVE"]).await;
