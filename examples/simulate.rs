@@ -15,6 +15,7 @@
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -196,9 +197,15 @@ fn many(options: &Options) -> Result<bool> {
                         return;
                     }
                     let simulation = options.simulation(seed);
-                    if let Err(failure) = simulation.run() {
+                    // A panic of the world itself, not of a node in it, is a failure as well, and must not end the other runs.
+                    let outcome = catch_unwind(AssertUnwindSafe(|| simulation.run()));
+                    if !matches!(outcome, Ok(Ok(_))) {
                         failed.lock().expect("nobody panics with the list").push(seed);
-                        report(&simulation, failure);
+                    }
+                    match outcome {
+                        Ok(Ok(_)) => {}
+                        Ok(Err(failure)) => report(&simulation, failure),
+                        Err(_) => println!("seed {seed} panics"),
                     }
                     let done = done.fetch_add(1, Ordering::Relaxed) + 1;
                     if done % 500 == 0 {

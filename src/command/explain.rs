@@ -225,7 +225,7 @@ mod tests {
         assert!(b.say("replication status").ends_with("$6 offset :0 $6 slaves *0"));
         b.say("replicaof 10.0.0.9 7000");
         let status = b.say("replication status");
-        let wanted = "$6 master *8 $7 address $13 10.0.0.9:7000 $5 state $7 connect $7 down-ms :0 $15 sync-read-bytes :0 $6 slaves *0";
+        let wanted = "$6 master *8 $7 address $13 10.0.0.9:7000 $5 state $10 connecting $7 down-ms :0 $15 sync-read-bytes :0 $6 slaves *0";
         assert!(status.starts_with("*10 $4 role $5 slave ") && status.ends_with(wanted), "{status}");
     }
 }

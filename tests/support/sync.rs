@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::{Client, Daemon, SOON, wait_for};
+use super::{Client, Daemon, SOON, Value, wait_for};
 
 /// A field of INFO, if there is one of this name.
 pub fn info(client: &mut Client, field: &str) -> Option<String> {
     let text = match client.command(&["INFO", "everything"]) {
-        super::Value::Error(error) => panic!("INFO: {error}"),
+        Value::Error(error) => panic!("INFO: {error}"),
         reply => reply.text(),
     };
     text.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).map(|value| value.trim_end().to_owned())
@@ -39,10 +39,14 @@ pub fn offset(client: &mut Client) -> u64 {
     info_u64(client, "master_repl_offset")
 }
 
-/// Makes `replica` a slave of this port.
+/// Makes `replica` a slave of this port, once it has loaded its file.
 #[track_caller]
 pub fn replicate(replica: &Daemon, master_port: u16) {
-    let reply = replica.client().command(&["SLAVEOF", "127.0.0.1", &master_port.to_string()]);
+    let mut client = replica.client();
+    let reply = wait_for(SOON, "the server to take SLAVEOF", || match client.command(&["SLAVEOF", "127.0.0.1", &master_port.to_string()]) {
+        Value::Error(error) if error.starts_with("LOADING") => None,
+        reply => Some(reply),
+    });
     assert!(reply.text().starts_with("OK"), "{reply:?}");
 }
 
