@@ -30,6 +30,7 @@
 //! loop {
 //!     match feed.next().await? {
 //!         FeedItem::SnapshotBegins { keys } => println!("forget what you know: {keys} keys follow"),
+//!         FeedItem::Library(code) => println!("functions: {}", String::from_utf8_lossy(&code)),
 //!         FeedItem::Key(key) => println!("{:?} is {:?}", key.key, key.value),
 //!         FeedItem::SnapshotEnds => client.set("after", "2").await?,
 //!         FeedItem::Change(change) => {
