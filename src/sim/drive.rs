@@ -10,7 +10,8 @@ use super::clients::Scene;
 use super::failovers::Failovers;
 use super::faults::{Fault, FaultKind};
 use super::wire::Latency;
-use crate::replication::ReplicaState;
+use crate::command::NodeState;
+use crate::replication::{ReplicaState, Role};
 
 /// Where a node has its dump file.
 const DUMP: &str = "/dump.rdb";
@@ -206,4 +207,15 @@ async fn heal(scene: &Scene<'_>, failovers: &Failovers<'_, '_>) -> Result<(), St
         }
     }
     Ok(())
+}
+
+/// A node that was promoted after a crash may have little of what others had. Its slaves' slaves, whom nobody has told to follow it, then refuse its data until
+/// an operator says that it is meant.
+pub(super) async fn accept_refused(scene: &Scene<'_>) {
+    let refuses = |state: &NodeState| matches!(&state.role, Role::Replica(link) if link.refused.is_some());
+    for node in 0..scene.cluster.len() {
+        if scene.cluster.state(node, refuses) == Some(true) {
+            scene.cluster.order(node, &["REPLICATION", "ACCEPT"]).await;
+        }
+    }
 }

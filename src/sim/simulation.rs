@@ -14,7 +14,7 @@ use super::checks::{Check, standard_checks};
 use super::clients::Scene;
 use super::cluster::Cluster;
 use super::digest::noise;
-use super::drive::drive;
+use super::drive::{accept_refused, drive};
 use super::faults::{Fault, random_faults};
 use super::wire::Latency;
 use super::world::World;
@@ -389,6 +389,7 @@ async fn watch(scene: &Scene<'_>, simulation: &Simulation) -> Result<(), String>
         if !scene.open.get() {
             let why = scene.cluster.disagreement();
             let Some(why) = why else { break };
+            accept_refused(scene).await;
             let since = *settled.get_or_insert_with(tokio::time::Instant::now);
             if since.elapsed() > CONVERGE_WITHIN {
                 return Err(format!("the nodes have not converged within {CONVERGE_WITHIN:?}: {why}"));

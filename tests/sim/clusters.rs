@@ -15,6 +15,8 @@ struct Regression {
     seed: u64,
     /// Slaves, and slaves of slaves.
     shape: (usize, usize),
+    /// Much data.
+    heavy: bool,
     faults: &'static str,
     configure: fn(&mut Config),
 }
@@ -24,6 +26,7 @@ const REGRESSIONS: &[Regression] = &[
         what: "EXEC ran the writes of a master that had been made a slave since they were queued",
         seed: 6,
         shape: (2, 1),
+        heavy: false,
         faults: "316 cut-after 0 2 195;889 follow 0 3;5185 jump 3 17797;5432 follow 1 0;5893 promote 1;7163 promote 0;9732 promote 2;\
         11272 cut-after 2 0 2258;12679 slow 2 0 297 1447;17332 cut-after 1 3 43294;17458 disk-dies 0 8;18841 restart 1",
         configure: |config| {
@@ -35,7 +38,16 @@ const REGRESSIONS: &[Regression] = &[
         what: "a node was started while its host stood still, and the run never ended",
         seed: 20833,
         shape: (1, 1),
+        heavy: false,
         faults: "16622 crash 0 197;16744 pause 0 231",
+        configure: |_| (),
+    },
+    Regression {
+        what: "a slave's slave refuses for ever what little a promoted node has",
+        seed: 65328,
+        shape: (2, 0),
+        heavy: true,
+        faults: "17944 failover-to 2 24694;18198 crash 2 78;18605 promote 2",
         configure: |_| (),
     },
 ];
@@ -44,7 +56,7 @@ impl Regression {
     fn simulation(&self) -> Simulation {
         let faults = self.faults.split(';').map(|fault| fault.parse().expect("a fault"));
         let (replicas, sub_replicas) = self.shape;
-        let simulation = Simulation::new(self.seed).replicas(replicas).sub_replicas(sub_replicas).stock(false).heavy(false);
+        let simulation = Simulation::new(self.seed).replicas(replicas).sub_replicas(sub_replicas).stock(false).heavy(self.heavy);
         simulation.faults(faults.collect()).configure(self.configure)
     }
 }
